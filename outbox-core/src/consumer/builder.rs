@@ -1,0 +1,209 @@
+//! The consumer's settings.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use serde::de::DeserializeOwned;
+
+use super::{Consumer, Shared, dispatch::Registry};
+use crate::{
+    Clock, Codec, ConsumerName, DeadLetterNotice, DomainEvent, Error, ErrorKind, ErrorNotice,
+    EventHandler, EventSource, JsonCodec, ProcessedEventStore, Result, RetryPolicy, SystemClock,
+    hooks::Hooks,
+};
+
+/// What becomes of events whose name no handler was registered for.
+///
+/// A known name of an unknown version always goes to the dead letters: it was meant for us, and we
+/// can't read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UnknownEvents {
+    /// They are passed over and counted.
+    #[default]
+    Skip,
+    /// They go to the dead letters.
+    Refuse,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub(super) name: ConsumerName,
+    pub(super) unknown: UnknownEvents,
+    pub(super) retry: RetryPolicy,
+    pub(super) handler_timeout: Duration,
+    pub(super) drain_timeout: Duration,
+    pub(super) hooks: Hooks,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) seed: Option<u64>,
+}
+
+impl Settings {
+    pub(super) fn rng(&self) -> fastrand::Rng {
+        self.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed)
+    }
+}
+
+/// Builds a [`Consumer`].
+#[must_use]
+pub struct ConsumerBuilder<S, P: ProcessedEventStore, C = JsonCodec> {
+    name: String,
+    source: S,
+    inbox: P,
+    codec: C,
+    registry: Registry<P::Tx>,
+    unknown: UnknownEvents,
+    retry: RetryPolicy,
+    handler_timeout: Duration,
+    drain_timeout: Duration,
+    hooks: Hooks,
+    clock: Arc<dyn Clock>,
+    seed: Option<u64>,
+}
+
+impl<S: EventSource, P: ProcessedEventStore> ConsumerBuilder<S, P> {
+    pub(super) fn new(name: String, source: S, inbox: P) -> Self {
+        Self {
+            name,
+            source,
+            inbox,
+            codec: JsonCodec,
+            registry: Registry::default(),
+            unknown: UnknownEvents::Skip,
+            retry: RetryPolicy::default(),
+            handler_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(10),
+            hooks: Hooks::default(),
+            clock: Arc::new(SystemClock),
+            seed: None,
+        }
+    }
+}
+
+impl<S: EventSource, P: ProcessedEventStore, C: Codec> ConsumerBuilder<S, P, C> {
+    /// Registers a handler for all event types of `E`.
+    ///
+    /// Several handlers may be registered for one event type: they run in the order of registration,
+    /// in one transaction, and all succeed or none.
+    pub fn on<E, H>(mut self, handler: H) -> Self
+    where
+        E: DomainEvent + DeserializeOwned + Send + Sync + 'static,
+        H: EventHandler<E, P::Tx>,
+    {
+        self.registry.register::<E, H, C>(handler, self.codec.clone());
+        self
+    }
+
+    /// Replaces JSON for the handlers that are registered after.
+    pub fn codec<D: Codec>(self, codec: D) -> ConsumerBuilder<S, P, D> {
+        let Self {
+            name,
+            source,
+            inbox,
+            codec: _,
+            registry,
+            unknown,
+            retry,
+            handler_timeout,
+            drain_timeout,
+            hooks,
+            clock,
+            seed,
+        } = self;
+        ConsumerBuilder {
+            name,
+            source,
+            inbox,
+            codec,
+            registry,
+            unknown,
+            retry,
+            handler_timeout,
+            drain_timeout,
+            hooks,
+            clock,
+            seed,
+        }
+    }
+
+    /// Sets what becomes of events no handler was registered for. Default: they are skipped.
+    pub fn unknown_events(mut self, policy: UnknownEvents) -> Self {
+        self.unknown = policy;
+        self
+    }
+
+    /// Sets how an event that fails is tried again, and how often.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = policy;
+        self
+    }
+
+    /// Sets how long the handlers of one event may take, all together. Default 30 s.
+    pub fn handler_timeout(mut self, timeout: Duration) -> Self {
+        self.handler_timeout = timeout;
+        self
+    }
+
+    /// Sets how long a shutdown or a rebalance waits for the event under way. Default 10 s.
+    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
+        self.drain_timeout = timeout;
+        self
+    }
+
+    /// Calls `hook` when something failed that will be tried again.
+    pub fn on_error(mut self, hook: impl Fn(&ErrorNotice<'_>) + Send + Sync + 'static) -> Self {
+        self.hooks.on_error = Some(Arc::new(hook));
+        self
+    }
+
+    /// Calls `hook` when an event was given up on.
+    pub fn on_dead_letter(
+        mut self,
+        hook: impl Fn(&DeadLetterNotice<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.on_dead_letter = Some(Arc::new(hook));
+        self
+    }
+
+    /// Sets the clock that `dlq-failed-at` is read from.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Makes the jitter repeatable, for tests.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Builds it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] when the name is none, or when no handler was registered.
+    pub fn build(self) -> Result<Consumer<S, P>> {
+        if self.registry.is_empty() {
+            return Err(Error::new(ErrorKind::Invalid, "build a consumer")
+                .detail("it has no handler; register one with `on`"));
+        }
+        let settings = Settings {
+            name: ConsumerName::new(self.name)?,
+            unknown: self.unknown,
+            retry: self.retry,
+            handler_timeout: self.handler_timeout,
+            drain_timeout: self.drain_timeout,
+            hooks: self.hooks,
+            clock: self.clock,
+            seed: self.seed,
+        };
+        let Self { source, inbox, registry, .. } = self;
+        Ok(Consumer { shared: Arc::new(Shared { source, inbox, registry, settings }) })
+    }
+}
+
+impl<S, P: ProcessedEventStore, C> fmt::Debug for ConsumerBuilder<S, P, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConsumerBuilder")
+            .field("name", &self.name)
+            .field("registry", &self.registry)
+            .finish_non_exhaustive()
+    }
+}

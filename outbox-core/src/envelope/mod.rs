@@ -1,0 +1,115 @@
+//! The envelope: one event as it is stored and sent, with everything said about it.
+
+mod headers;
+mod names;
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use chrono::{DateTime, SubsecRound, Utc};
+
+pub use self::{
+    headers::{Headers, MAX_HEADER_BYTES, MAX_HEADER_COUNT, MAX_HEADER_NAME, MAX_HEADER_VALUE},
+    names::{AggregateId, AggregateType, ConsumerName, EventId, Label, PartitionKey, TopicName},
+};
+use crate::{EventType, trace::TraceContext};
+
+/// One event as it is stored in the outbox and sent to the broker.
+///
+/// ```
+/// use relaybox_core::{AggregateId, AggregateType, Envelope, EventType};
+///
+/// let mut envelope = Envelope::new(
+///     EventType::new("session.created", 1)?,
+///     AggregateType::new("session")?,
+///     AggregateId::new("s-1")?,
+///     &b"{}"[..],
+/// );
+/// envelope.metadata.headers.insert("tenant", "acme")?;
+/// assert_eq!(envelope.key().as_str(), "s-1");
+/// # Ok::<(), relaybox_core::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Envelope {
+    /// What consumers know repeats by.
+    pub event_id: EventId,
+    /// Name and schema version.
+    pub event_type: EventType,
+    /// The kind of aggregate.
+    pub aggregate_type: AggregateType,
+    /// Which aggregate: order is kept per (type, id).
+    pub aggregate_id: AggregateId,
+    /// When it happened, by the enqueuing process's clock, in microseconds.
+    pub occurred_at: DateTime<Utc>,
+    /// The media type of the payload: `application/json`.
+    pub content_type: Cow<'static, str>,
+    /// The encoded event, without anything around it.
+    pub payload: Bytes,
+    /// What decides the partition, where that is not the aggregate id.
+    pub partition_key: Option<PartitionKey>,
+    /// What is said about the event.
+    pub metadata: Metadata,
+}
+
+/// What is said about an event beside its payload.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Metadata {
+    /// The service that raised it (`ce_source`).
+    pub source: Label,
+    /// The same for every event that follows from one request.
+    pub correlation_id: Option<Label>,
+    /// The event whose handler raised this one.
+    pub causation_id: Option<EventId>,
+    /// Who asked for the change.
+    pub user_id: Option<Label>,
+    /// The W3C trace context of the span that enqueued it.
+    pub trace: Option<TraceContext>,
+    /// Anything else, limited in count and size.
+    pub headers: Headers,
+}
+
+impl Envelope {
+    /// Makes an envelope with a new event id, now, with JSON as content type and no metadata.
+    #[must_use]
+    pub fn new(
+        event_type: EventType,
+        aggregate_type: AggregateType,
+        aggregate_id: AggregateId,
+        payload: impl Into<Bytes>,
+    ) -> Self {
+        Self {
+            event_id: EventId::new(),
+            event_type,
+            aggregate_type,
+            aggregate_id,
+            occurred_at: Utc::now().trunc_subsecs(6),
+            content_type: Cow::Borrowed("application/json"),
+            payload: payload.into(),
+            partition_key: None,
+            metadata: Metadata::default(),
+        }
+    }
+
+    /// What decides the partition: the partition key, or else the aggregate id.
+    #[must_use]
+    pub fn key(&self) -> KeyRef<'_> {
+        match &self.partition_key {
+            Some(key) => KeyRef(key.as_str()),
+            None => KeyRef(self.aggregate_id.as_str()),
+        }
+    }
+}
+
+/// A borrowed record key; see [`Envelope::key`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyRef<'a>(&'a str);
+
+impl<'a> KeyRef<'a> {
+    /// The key as text.
+    #[must_use]
+    pub fn as_str(self) -> &'a str {
+        self.0
+    }
+}

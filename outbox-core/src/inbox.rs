@@ -1,0 +1,109 @@
+//! The consumer's side of the database: marks that make a handler's effect happen once.
+
+use std::{error::Error as StdError, time::Duration};
+
+use async_trait::async_trait;
+
+use crate::{ConsumerName, ErrorKind, EventId, Failure, Offset, Partition, Result};
+
+/// Remembers, in the transaction of the effect, which events a consumer has handled.
+///
+/// # Contract
+/// - **Once.** Of all transactions that mark the same (consumer, event) as [`Mark::First`], at most
+///   one commits. A transaction that marks while another one has marked but not ended waits for it.
+/// - **Together.** Mark, effect and enqueued events commit or roll back as one. Dropping a
+///   transaction rolls it back.
+/// - **Repeats within a call.** Of ids 1, 2, 2 the second 2 is [`Mark::Repeat`].
+/// - **Bounded.** A transaction that stands idle (its process is paused) is ended by the database
+///   within a bounded time, so that its successor's mark is not blocked for ever.
+/// - **Given up is not processed.** The record of what was given up on is apart from the marks: an
+///   event that is redriven from the dead letters is at another offset, and handled.
+#[async_trait]
+pub trait ProcessedEventStore: Send + Sync + 'static {
+    /// The transaction that handlers get.
+    type Tx: Send + 'static;
+
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// The database's, classified.
+    async fn begin(&self) -> Result<Self::Tx>;
+
+    /// Marks events as handled by `consumer`; says of each whether this is the first time.
+    ///
+    /// # Errors
+    /// The database's. The transaction is of no use then.
+    async fn mark(
+        &self,
+        tx: &mut Self::Tx,
+        consumer: &ConsumerName,
+        events: &[EventId],
+    ) -> Result<Vec<Mark>>;
+
+    /// Commits effect and marks.
+    ///
+    /// # Errors
+    /// With [`Retry::OutcomeUnknown`](crate::Retry::OutcomeUnknown) when the connection broke: begin
+    /// anew, the marks tell.
+    async fn commit(&self, tx: Self::Tx) -> Result<()>;
+
+    /// Rolls back, and waits until that is done.
+    ///
+    /// # Errors
+    /// The database's. The transaction will not commit in any case.
+    async fn rollback(&self, tx: Self::Tx) -> Result<()>;
+
+    /// What was given up on in a partition, from an offset on, in any order.
+    ///
+    /// Asked once when a partition is assigned: only what was decided and not acknowledged before a
+    /// crash can be there.
+    ///
+    /// # Errors
+    /// The database's.
+    async fn given_up(
+        &self,
+        consumer: &ConsumerName,
+        partition: &Partition,
+        from: Offset,
+    ) -> Result<Vec<(Offset, GiveUp)>>;
+
+    /// Records how far giving up on the delivery at this place has come, in a transaction of its own.
+    ///
+    /// # Errors
+    /// The database's: nothing is decided then.
+    async fn give_up(
+        &self,
+        partition: &Partition,
+        offset: Offset,
+        failure: &Failure,
+        progress: GiveUp,
+    ) -> Result<()>;
+
+    /// Removes at most `limit` marks older than `age`; gives how many.
+    ///
+    /// # Errors
+    /// The database's.
+    async fn purge(&self, age: Duration, limit: u32) -> Result<u64>;
+
+    /// Finds a failure of the surroundings (connection loss, deadlock, busy) among an error and its
+    /// sources: nobody's attempt is charged for it.
+    fn classify(&self, error: &(dyn StdError + 'static)) -> Option<ErrorKind>;
+}
+
+/// Whether an event is new to a consumer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mark {
+    /// It was not marked before: handle it.
+    First,
+    /// It was: skip it.
+    Repeat,
+}
+
+/// How far giving up on a delivery has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GiveUp {
+    /// Decided: no handler runs any more. The dead letter may or may not be written.
+    Decided,
+    /// The dead letter is written.
+    DeadLettered,
+}

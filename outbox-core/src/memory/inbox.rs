@@ -1,0 +1,130 @@
+//! The consumer's side of the in-memory database.
+
+use std::{collections::HashSet, error::Error as StdError, time::Duration};
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use super::{
+    MemoryStore, MemoryTx,
+    store::{MarkRow, State},
+};
+use crate::{
+    ConsumerName, Error, ErrorKind, EventId, Failure, GiveUp, Mark, Offset, Partition,
+    ProcessedEventStore, Result,
+};
+
+#[async_trait]
+impl ProcessedEventStore for MemoryStore {
+    type Tx = MemoryTx;
+
+    async fn begin(&self) -> Result<MemoryTx> {
+        self.shared.faults.step("begin a transaction", || Ok(self.begin()))
+    }
+
+    async fn mark(
+        &self,
+        tx: &mut MemoryTx,
+        consumer: &ConsumerName,
+        events: &[EventId],
+    ) -> Result<Vec<Mark>> {
+        self.shared.faults.step("mark events", || Ok(()))?;
+        let mut marks = Vec::with_capacity(events.len());
+        for event in events {
+            let key = (consumer.clone(), *event);
+            loop {
+                // Registered before looking, so that no end of a transaction is missed.
+                let ended = self.shared.ended.notified();
+                tokio::pin!(ended);
+                ended.as_mut().enable();
+                if let Some(mark) = self.shared.lock().try_mark(&key, tx.id) {
+                    if mark == Mark::First {
+                        tx.marks.push(key);
+                    }
+                    marks.push(mark);
+                    break;
+                }
+                ended.await;
+            }
+        }
+        Ok(marks)
+    }
+
+    async fn commit(&self, tx: MemoryTx) -> Result<()> {
+        self.shared.faults.step("commit", || {
+            tx.commit();
+            Ok(())
+        })
+    }
+
+    async fn rollback(&self, tx: MemoryTx) -> Result<()> {
+        tx.rollback();
+        Ok(())
+    }
+
+    async fn given_up(
+        &self,
+        consumer: &ConsumerName,
+        partition: &Partition,
+        from: Offset,
+    ) -> Result<Vec<(Offset, GiveUp)>> {
+        self.shared.faults.step("look up what was given up on", || {
+            let state = self.shared.lock();
+            let here = state.given_up.iter().filter(|((by, topic, number, offset), _)| {
+                by == consumer
+                    && *topic == partition.topic
+                    && *number == partition.number
+                    && *offset >= from
+            });
+            Ok(here.map(|((.., offset), progress)| (*offset, *progress)).collect())
+        })
+    }
+
+    async fn give_up(
+        &self,
+        partition: &Partition,
+        offset: Offset,
+        failure: &Failure,
+        progress: GiveUp,
+    ) -> Result<()> {
+        let consumer = failure.consumer.clone();
+        let place = (consumer, partition.topic.clone(), partition.number, offset);
+        self.shared.faults.step("give up on an event", || {
+            self.shared.lock().given_up.insert(place, progress);
+            Ok(())
+        })
+    }
+
+    async fn purge(&self, age: Duration, limit: u32) -> Result<u64> {
+        let mut state = self.shared.lock();
+        let now = Instant::now();
+        let old: HashSet<_> = state
+            .marks
+            .iter()
+            .filter(|(_, mark)| matches!(mark, MarkRow::Committed(at) if now - *at >= age))
+            .map(|(key, _)| key.clone())
+            .take(limit as usize)
+            .collect();
+        state.marks.retain(|key, _| !old.contains(key));
+        Ok(old.len() as u64)
+    }
+
+    fn classify(&self, error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
+        let error = error.downcast_ref::<Error>()?;
+        error.is_infrastructure().then(|| error.kind())
+    }
+}
+
+impl State {
+    /// Marks an event for a transaction; `None` when another transaction's end must be awaited.
+    fn try_mark(&mut self, key: &(ConsumerName, EventId), tx: u64) -> Option<Mark> {
+        match self.marks.get(key) {
+            None => {
+                self.marks.insert(key.clone(), MarkRow::Open(tx));
+                Some(Mark::First)
+            }
+            Some(MarkRow::Open(other)) if *other != tx => None,
+            Some(_) => Some(Mark::Repeat),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The in-memory database.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use chrono::{DateTime, Utc};
+use tokio::{sync::Notify, time::Instant};
+
+use super::{Faults, MemoryTx};
+use crate::{
+    ConsumerName, DeadLetterState, Envelope, ErrorKind, EventId, GiveUp, Offset, RelayId, TopicName,
+};
+
+/// An outbox, an inbox and some keys and values, in memory; clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryStore {
+    pub(super) shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+    /// Told when a transaction ends: others may wait for its marks.
+    pub(super) ended: Notify,
+    pub(super) faults: Faults,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) last_position: i64,
+    pub(super) last_tx: u64,
+    pub(super) events: BTreeMap<i64, Waiting>,
+    pub(super) dead: BTreeMap<i64, Dead>,
+    pub(super) lease: LeaseRow,
+    pub(super) marks: HashMap<(ConsumerName, EventId), MarkRow>,
+    pub(super) given_up: HashMap<(ConsumerName, TopicName, i32, Offset), GiveUp>,
+    pub(super) values: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Waiting {
+    pub(super) envelope: Envelope,
+    pub(super) since: Instant,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Dead {
+    pub(super) envelope: Envelope,
+    pub(super) state: DeadLetterState,
+    pub(super) kind: Option<ErrorKind>,
+    pub(super) reason: Option<String>,
+    pub(super) attempts: u32,
+    pub(super) failed_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct LeaseRow {
+    pub(super) holder: Option<(RelayId, Instant)>,
+    pub(super) epoch: i64,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum MarkRow {
+    /// By a transaction that has not ended.
+    Open(u64),
+    Committed(Instant),
+}
+
+impl MemoryStore {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Begins a transaction; dropping it rolls it back.
+    pub fn begin(&self) -> MemoryTx {
+        MemoryTx::begin(Arc::clone(&self.shared))
+    }
+
+    /// The committed value of a key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<String> {
+        self.shared.lock().values.get(key).cloned()
+    }
+
+    /// All committed keys and values, by key.
+    #[must_use]
+    pub fn values(&self) -> Vec<(String, String)> {
+        self.shared.lock().values.clone().into_iter().collect()
+    }
+
+    /// Makes chosen operations fail.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.shared.faults
+    }
+}
+
+impl Shared {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no operation panics while it holds the state")
+    }
+}
