@@ -59,6 +59,8 @@ impl<S: EventSource, P: ProcessedEventStore> Lane<S, P> {
         let mut done = None;
         let mut abandoned = None;
         for delivery in &deliveries {
+            // A store that is always ready must not keep the thread from everyone else.
+            tokio::task::coop::consume_budget().await;
             if stop.soft.is_cancelled() {
                 abandoned = Some(Abandoned::Stopped);
                 break;

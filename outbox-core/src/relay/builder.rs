@@ -138,9 +138,9 @@ impl<S: OutboxStore, B: EventBus> RelayBuilder<S, B> {
         self
     }
 
-    /// Sets how often the backlog is measured for the metrics. Default 10 s.
+    /// Sets how often the backlog is measured for the metrics. Default 10 s; at least 10 ms.
     pub fn stats_interval(mut self, interval: Duration) -> Self {
-        self.settings.stats_interval = interval;
+        self.settings.stats_interval = interval.max(Duration::from_millis(10));
         self
     }
 

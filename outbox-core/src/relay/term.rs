@@ -140,6 +140,8 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
     pub(super) async fn run(mut self, shutdown: &CancellationToken) -> Ended {
         let wake_up = self.shared.wake_up.clone();
         loop {
+            // A store that is always ready must not keep the thread from everyone else.
+            tokio::task::coop::consume_budget().await;
             if let Some(ended) = self.advance() {
                 return ended;
             }

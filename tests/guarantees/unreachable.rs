@@ -1,0 +1,83 @@
+//! Servers that can't be reached: a typed error that names the operation, no secret, and nothing lost.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use relaybox::{
+    CancellationToken, ErrorKind, OutboxStore, Relay, error_chain,
+    kafka::{KafkaBus, KafkaConfig},
+    memory::MemoryBus,
+    postgres::PgOutbox,
+};
+use relaybox_tests::{Database, Topic, per_key, servers};
+use sqlx::postgres::PgPoolOptions;
+
+use crate::{Running, drained, quick, relay};
+
+/// A port of this machine on which nobody listens.
+fn nobody() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreachable_database_is_a_typed_error_without_secrets_and_ends_no_relay() {
+    let url = format!("postgres://teller:s3cret@127.0.0.1:{}/bank", nobody());
+    let pool = PgPoolOptions::new()
+        .acquire_timeout(Duration::from_millis(200))
+        .connect_lazy(&url)
+        .unwrap();
+    let error = PgOutbox::new(pool.clone()).stats().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let text = error_chain(&error);
+    for secret in ["s3cret", "teller", "bank"] {
+        assert!(!text.contains(secret), "{text}");
+    }
+
+    let errors: Arc<Mutex<Vec<ErrorKind>>> = Arc::default();
+    let seen = Arc::clone(&errors);
+    let shutdown = CancellationToken::new();
+    let stop = shutdown.clone();
+    let relay = Relay::builder(PgOutbox::new(pool), MemoryBus::new())
+        .retry(quick())
+        .on_error(move |notice| {
+            let mut errors = seen.lock().unwrap();
+            errors.push(notice.error.kind());
+            if errors.len() == 3 {
+                stop.cancel();
+            }
+        })
+        .build();
+    relay.run(shutdown).await.unwrap();
+    assert_eq!(*errors.lock().unwrap(), [ErrorKind::Unavailable; 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreachable_broker_charges_nobody_and_what_waits_is_published_later() {
+    let Some((postgres, kafka)) = servers() else { return };
+    let (database, topic) = (Database::create(&postgres).await, Topic::create(&kafka, &[]).await);
+    for _ in 0..20 {
+        database.change("t").await;
+    }
+    let nowhere =
+        KafkaBus::new(KafkaConfig::new(format!("127.0.0.1:{}", nobody()))).unwrap();
+    let in_vain = Running::relay(
+        Relay::builder(database.store(), nowhere)
+            .topics(topic.map())
+            .retry(quick())
+            .lease_ttl(Duration::from_secs(2))
+            .drain_timeout(Duration::from_millis(500)),
+    );
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    in_vain.stop().await;
+    let stats = database.store().stats().await.unwrap();
+    assert_eq!((stats.backlog, stats.dead_letters, stats.parked), (20, 0, 0));
+
+    let relay = Running::relay(relay(&database, &topic));
+    drained(&database).await;
+    relay.stop().await;
+    assert_eq!(per_key(&topic.envelopes().await)["t"].len(), 20);
+    database.drop().await;
+}
