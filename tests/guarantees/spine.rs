@@ -1,6 +1,6 @@
 //! From a business transaction to a handler's effect.
 
-use relaybox_tests::{Database, Topic, servers, until};
+use relaybox_tests::{Database, Topic, per_key, servers, until};
 
 use crate::{
     Running, drained,
@@ -23,6 +23,9 @@ async fn a_committed_change_has_its_effect_exactly_once_and_in_order() {
     relay.stop().await;
     consumer.stop().await;
     assert_eq!(database.number("SELECT count(DISTINCT event_id) FROM effects").await, 300);
+    for (key, numbers) in per_key(&topic.envelopes().await) {
+        assert!(numbers.is_sorted(), "{key}: {numbers:?}");
+    }
     let gaps = "SELECT count(*) FROM (SELECT n, lag(n) OVER (PARTITION BY id ORDER BY at) AS before FROM effects) AS pairs WHERE n <> coalesce(before, 0) + 1";
     assert_eq!(database.number(gaps).await, 0);
     database.drop().await;

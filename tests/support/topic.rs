@@ -30,7 +30,7 @@ impl Topic {
         let topic = Self { brokers: brokers.to_owned(), name };
         let mut spec = TopicSpec::new(topic.name.clone(), PARTITIONS, 1);
         for (key, value) in settings {
-            spec = spec.setting(*key, *value);
+            spec = spec.set(*key, *value);
         }
         let dead = TopicSpec::new(topic.dead_letters(), 1, 1);
         KafkaAdmin::new(topic.config()).unwrap().ensure_topics(&[spec, dead]).await.unwrap();

@@ -114,7 +114,9 @@ impl<S: EventSource, P: ProcessedEventStore> Consumer<S, P> {
                 received = self.shared.source.receive(), if Instant::now() >= resume_at => match received {
                     Ok(received) => {
                         backoff.succeed();
-                        lanes.take(received).await;
+                        if let Err(error) = lanes.take(received).await {
+                            break Err(error);
+                        }
                     }
                     Err(error) if is_final(&error) => break Err(error),
                     Err(error) => {
@@ -151,9 +153,16 @@ impl<S: EventSource, P: ProcessedEventStore> Lanes<S, P> {
         Self { shared, busy: HashMap::new(), idle: HashMap::new(), tasks: JoinSet::new() }
     }
 
-    async fn take(&mut self, received: Received) {
+    async fn take(&mut self, received: Received) -> Result<()> {
         match received {
-            Received::Batch { partition, deliveries } => self.start(partition, deliveries),
+            Received::Batch { partition, deliveries } => {
+                // Its last batch is acknowledged, or there would be no other: that task is about to
+                // end. Two at once would break the order.
+                while self.busy.contains_key(&partition) {
+                    self.finished().await?;
+                }
+                self.start(partition, deliveries);
+            }
             Received::Revoked(partition) => {
                 debug!(%partition, "partition is taken away");
                 self.idle.remove(&partition);
@@ -164,6 +173,7 @@ impl<S: EventSource, P: ProcessedEventStore> Lanes<S, P> {
                 }
             }
         }
+        Ok(())
     }
 
     fn start(&mut self, partition: Partition, deliveries: Vec<Delivery>) {
