@@ -50,8 +50,10 @@ async fn the_metrics_count_what_was_published_handled_skipped_and_given_up_on() 
     tx.commit();
     let topic = TopicName::new("order-events.v1").unwrap();
     let source = MemorySource::new(&bus, ConsumerName::new("ship").unwrap(), vec![topic.clone()]);
-    let consumer =
-        Consumer::builder("ship", source, store.clone()).on::<OrderPlaced, _>(Ship).build().unwrap();
+    let consumer = Consumer::builder("ship", source, store.clone())
+        .on::<OrderPlaced, _>(Ship)
+        .build()
+        .unwrap();
     let relay = Relay::builder(store.clone(), bus.clone()).stats_interval(Duration::ZERO).build();
     let shutdown = CancellationToken::new();
     let all = async {

@@ -24,7 +24,12 @@ struct Ship;
 
 #[async_trait]
 impl EventHandler<OrderPlaced, MemoryTx> for Ship {
-    async fn handle(&self, tx: &mut MemoryTx, _: &OrderPlaced, _: &Envelope) -> Result<(), HandlerError> {
+    async fn handle(
+        &self,
+        tx: &mut MemoryTx,
+        _: &OrderPlaced,
+        _: &Envelope,
+    ) -> Result<(), HandlerError> {
         async { tx.put("shipped", "yes") }.instrument(tracing::info_span!("effect")).await;
         Ok(())
     }
@@ -55,8 +60,10 @@ async fn one_trace_runs_from_the_request_to_the_effect() {
     let shutdown = CancellationToken::new();
     let topic = TopicName::new("order-events.v1").unwrap();
     let source = MemorySource::new(&bus, ConsumerName::new("ship").unwrap(), vec![topic]);
-    let consumer =
-        Consumer::builder("ship", source, store.clone()).on::<OrderPlaced, _>(Ship).build().unwrap();
+    let consumer = Consumer::builder("ship", source, store.clone())
+        .on::<OrderPlaced, _>(Ship)
+        .build()
+        .unwrap();
     let relay = Relay::builder(store.clone(), bus).build();
     let effect = async {
         while store.get("shipped").is_none() {

@@ -457,3 +457,70 @@ async fn a_crash_between_dead_letter_and_acknowledgement_runs_nothing_again() {
         assert_eq!(dead_letters(&bus).len(), usize::from(decided_only));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_before_the_dead_letter_is_written_writes_it_and_runs_nothing_again() {
+    let (bus, store) = (MemoryBus::new(), MemoryStore::new());
+    send(&bus, &store, "a", 1);
+    (1..10).for_each(|nth| bus.faults().fail(nth, Fault::Before));
+    let refused = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&refused);
+    let consumer = builder(&bus, &store)
+        .on::<Counted, _>(Append { poison: Some(1), ..Append::default() })
+        .on_error(move |_| {
+            counter.fetch_add(1, Ordering::SeqCst);
+        })
+        .build()
+        .unwrap();
+    let crashing = Running::start(consumer);
+    until(|| refused.load(Ordering::SeqCst) > 0).await;
+    crashing.task.abort();
+    assert!(crashing.task.await.unwrap_err().is_cancelled());
+    assert!(dead_letters(&bus).is_empty());
+
+    let mended = Append::default();
+    let consumer =
+        Running::start(builder(&bus, &store).on::<Counted, _>(mended.clone()).build().unwrap());
+    until(|| dead_letters(&bus).len() == 1).await;
+    consumer.stop().await;
+    assert_eq!(mended.calls.load(Ordering::SeqCst), 0);
+    assert_eq!(store.get("a"), None);
+}
+
+/// Refuses 1 for good, and never ends with any other.
+struct RefuseThenHang;
+
+#[async_trait]
+impl EventHandler<Counted, MemoryTx> for RefuseThenHang {
+    async fn handle(
+        &self,
+        _: &mut MemoryTx,
+        event: &Counted,
+        _: &Envelope,
+    ) -> Result<(), HandlerError> {
+        if event.n == 1 {
+            Err("poison").permanent()?;
+        }
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_after_the_dead_letter_is_written_writes_no_second_one() {
+    let (bus, store) = (MemoryBus::new(), MemoryStore::new());
+    send(&bus, &store, "a", 1);
+    send(&bus, &store, "a", 2);
+    let crashing =
+        Running::start(builder(&bus, &store).on::<Counted, _>(RefuseThenHang).build().unwrap());
+    until(|| dead_letters(&bus).len() == 1).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    crashing.task.abort();
+    assert!(crashing.task.await.unwrap_err().is_cancelled());
+
+    let consumer =
+        Running::start(builder(&bus, &store).on::<Counted, _>(Append::default()).build().unwrap());
+    until(|| store.get("a").is_some()).await;
+    consumer.stop().await;
+    assert_eq!(store.get("a").unwrap(), "2,");
+    assert_eq!(dead_letters(&bus).len(), 1);
+}

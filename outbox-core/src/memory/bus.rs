@@ -30,7 +30,7 @@ pub(super) struct Broker {
     state: Mutex<State>,
     /// Told when a record was written, or an offset or a group changed.
     pub(super) changed: Notify,
-    faults: Faults,
+    pub(super) faults: Faults,
 }
 
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl MemoryBus {
         self.broker.lock().max_payload = bytes;
     }
 
-    /// Makes chosen calls of `publish` fail.
+    /// Makes chosen publications and dead letters fail.
     #[must_use]
     pub fn faults(&self) -> &Faults {
         &self.broker.faults

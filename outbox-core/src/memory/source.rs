@@ -130,7 +130,10 @@ impl EventSource for MemorySource {
         let added = failure.headers(delivery).into_iter();
         headers.extend(added.map(|(name, value)| (name.to_owned(), Bytes::from(value))));
         let record = StoredRecord::new(delivery.key.clone(), delivery.value.clone(), headers);
-        self.broker.lock().append(&topic, record);
+        self.broker.faults.step("write a dead letter", || {
+            self.broker.lock().append(&topic, record);
+            Ok(())
+        })?;
         self.broker.changed.notify_waiters();
         Ok(())
     }

@@ -1,15 +1,20 @@
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
+use async_trait::async_trait;
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::{
     AggregateId, AggregateType, DeadLetterQuery, DeadLetterState, DeadLetterStore, Envelope,
-    EventId, EventType, OutboxWriter, RelayId, RetryPolicy, Settlement, Successors, TopicName,
+    EventId, EventType, OutboxReader, OutboxStats, OutboxWriter, RelayId, RetryPolicy, Settled,
+    Settlement, Successors, TopicName,
     memory::{Fault, MemoryBus, MemoryStore, StoredRecord},
 };
 
@@ -32,11 +37,57 @@ async fn commit(store: &MemoryStore, events: &[Envelope]) {
     tx.commit();
 }
 
-fn builder(store: &MemoryStore, bus: &MemoryBus) -> RelayBuilder<MemoryStore, MemoryBus> {
+fn builder<S: OutboxStore + Clone>(store: &S, bus: &MemoryBus) -> RelayBuilder<S, MemoryBus> {
     Relay::builder(store.clone(), bus.clone())
         .lease_ttl(Duration::from_secs(1))
         .retry(RetryPolicy::default().base(Duration::from_millis(5)).cap(Duration::from_millis(20)))
         .seed(7)
+}
+
+/// A store that takes its time to settle, fails the first settlement, and at last renews no more.
+#[derive(Clone, Default)]
+struct Sluggish {
+    inner: MemoryStore,
+    failures: Arc<AtomicU32>,
+    stalled: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl OutboxStore for Sluggish {
+    async fn acquire(&self, relay: &RelayId, ttl: Duration) -> Result<Acquired> {
+        self.inner.acquire(relay, ttl).await
+    }
+
+    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<()> {
+        if self.stalled.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        self.inner.renew(lease, ttl).await
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<()> {
+        self.inner.release(lease).await
+    }
+
+    async fn reader(&self) -> Result<Box<dyn OutboxReader>> {
+        OutboxStore::reader(&self.inner).await
+    }
+
+    async fn settle(&self, lease: &Lease, settlement: &Settlement) -> Result<Settled> {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if self
+            .failures
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+            .is_ok()
+        {
+            return Err(Error::new(ErrorKind::Conflict, "settle events"));
+        }
+        self.inner.settle(lease, settlement).await
+    }
+
+    async fn stats(&self) -> Result<OutboxStats> {
+        self.inner.stats().await
+    }
 }
 
 struct Running {
@@ -45,7 +96,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(builder: RelayBuilder<MemoryStore, MemoryBus>) -> Self {
+    fn start<S: OutboxStore>(builder: RelayBuilder<S, MemoryBus>) -> Self {
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(builder.build().run(shutdown.clone()));
         Self { shutdown, task }
@@ -294,4 +345,57 @@ async fn a_fault_at_any_step_loses_nothing_and_keeps_the_order() {
             assert_eq!(store.stats().await.unwrap().dead_letters, 1, "{step} {fault:?}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_settling_lags_behind_a_failure_no_event_is_read_or_published_twice() {
+    let (store, bus) = (Sluggish::default(), MemoryBus::new());
+    bus.faults().fail(3, Fault::Before);
+    bus.set_max_payload(20);
+    let mut events: Vec<_> =
+        (0..40).map(|n| event(&format!("a{}", n % 4), n.to_string())).collect();
+    events.insert(25, event("a9", "a payload that is too long"));
+    commit(&store.inner, &events).await;
+    let relay = Running::start(builder(&store, &bus).batch(4).max_in_flight(3));
+    settled(&store.inner).await;
+    relay.stop().await;
+    assert_eq!(bus.records(&topic()).len(), 40, "no failure left an outcome unknown");
+    assert_eq!(store.inner.stats().await.unwrap().dead_letters, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_acknowledged_while_a_settlement_fails_is_settled_with_it() {
+    let (store, bus) = (Sluggish::default(), MemoryBus::new());
+    store.failures.store(2, Ordering::SeqCst);
+    let relay = Running::start(builder(&store, &bus).batch(2));
+    for n in 0..30 {
+        commit(&store.inner, &[event("a", n.to_string())]).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let all = tokio::time::timeout(Duration::from_secs(60), settled(&store.inner)).await;
+    assert!(all.is_ok(), "{:?}", store.inner.stats().await);
+    relay.stop().await;
+    assert_eq!(bus.records(&topic()).len(), 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_cannot_renew_publishes_nothing_once_its_lease_may_be_anothers() {
+    let (store, bus) = (Sluggish::default(), MemoryBus::new());
+    let relay = Running::start(builder(&store, &bus));
+    commit(&store.inner, &[event("a", "in time")]).await;
+    settled(&store.inner).await;
+    store.stalled.store(true, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    // Another takes the lease, and holds it without working.
+    let thief = RelayId::new(&crate::Label::new("thief").unwrap());
+    let taken = loop {
+        match store.acquire(&thief, Duration::from_secs(3600)).await.unwrap() {
+            Acquired::Held(lease) => break lease,
+            Acquired::Elsewhere { expires_in, .. } => tokio::time::sleep(expires_in).await,
+        }
+    };
+    commit(&store.inner, &[event("a", "too late")]).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(bus.records(&topic()).len(), 1, "epoch {} works", taken.epoch);
+    relay.stop().await;
 }
