@@ -1,6 +1,10 @@
 //! The relay's side of the in-memory database.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -11,9 +15,9 @@ use super::{
     store::{Dead, Shared, State},
 };
 use crate::{
-    Acquired, DeadLetter, DeadLetterQuery, DeadLetterState, DeadLetterStore, Envelope, Error,
-    ErrorKind, EventRef, Lease, Origin, OutboxReader, OutboxRow, OutboxStats, OutboxStore,
-    ReadRequest, RelayId, Result, Settled, Settlement, Successors,
+    Acquired, AggregateId, AggregateType, DeadLetter, DeadLetterQuery, DeadLetterState,
+    DeadLetterStore, Envelope, Error, ErrorKind, EventRef, Lease, Origin, OutboxReader, OutboxRow,
+    OutboxStats, OutboxStore, ReadRequest, RelayId, Result, Settled, Settlement, Successors,
 };
 
 #[async_trait]
@@ -54,7 +58,7 @@ impl OutboxStore for MemoryStore {
 
     async fn reader(&self) -> Result<Box<dyn OutboxReader>> {
         let shared = Arc::clone(&self.shared);
-        Ok(Box::new(MemoryReader { shared, in_flight: HashSet::new() }))
+        Ok(Box::new(MemoryReader { shared, in_flight: HashMap::new() }))
     }
 
     async fn settle(&self, lease: &Lease, settlement: &Settlement) -> Result<Settled> {
@@ -172,7 +176,8 @@ impl DeadLetterStore for MemoryStore {
 
 struct MemoryReader {
     shared: Arc<Shared>,
-    in_flight: HashSet<i64>,
+    /// Whatever was given and is not settled, with its aggregate where it is to be parked.
+    in_flight: HashMap<i64, Option<(AggregateType, AggregateId)>>,
 }
 
 #[async_trait]
@@ -187,9 +192,12 @@ impl OutboxReader for MemoryReader {
                 .iter()
                 .filter(|(position, row)| state.is_redriven(**position, row))
                 .map(|(position, row)| (*position, Origin::DeadLetter, false, &row.envelope));
+            // An event that waits to be parked parks its successors, too, or they would pass it.
+            let parking: HashSet<_> = self.in_flight.values().flatten().cloned().collect();
             let waiting = state.events.iter().map(|(position, row)| {
                 let parked =
-                    state.dead.values().any(|dead| dead.aggregate() == aggregate(&row.envelope));
+                    state.dead.values().any(|dead| dead.aggregate() == aggregate(&row.envelope))
+                        || parking.contains(&owned(aggregate(&row.envelope)));
                 (*position, Origin::Outbox, parked, &row.envelope)
             });
             let mut rows = Vec::new();
@@ -199,10 +207,11 @@ impl OutboxReader for MemoryReader {
                     break;
                 }
                 if request.held_back.contains(&envelope.aggregate_type)
-                    || !self.in_flight.insert(position)
+                    || self.in_flight.contains_key(&position)
                 {
                     continue;
                 }
+                self.in_flight.insert(position, parked.then(|| owned(aggregate(envelope))));
                 bytes += envelope.payload.len();
                 let event = EventRef::new(position, envelope.event_id, origin);
                 rows.push(OutboxRow::new(event, parked, Ok(envelope.clone())));
@@ -268,10 +277,14 @@ impl State {
     }
 }
 
-type AggregateKey<'a> = (&'a crate::AggregateType, &'a crate::AggregateId);
+type AggregateKey<'a> = (&'a AggregateType, &'a AggregateId);
 
 fn aggregate(envelope: &Envelope) -> AggregateKey<'_> {
     (&envelope.aggregate_type, &envelope.aggregate_id)
+}
+
+fn owned((aggregate_type, aggregate_id): AggregateKey<'_>) -> (AggregateType, AggregateId) {
+    (aggregate_type.clone(), aggregate_id.clone())
 }
 
 impl Dead {

@@ -72,7 +72,8 @@ pub trait OutboxStore: Send + Sync + 'static {
 /// - Gives each committed event that is neither settled nor in flight (given before and not
 ///   [forgotten](Self::forget)), lowest position first: within an aggregate, in commit order.
 /// - An event whose transaction commits late is given by a later read; it holds back nothing else.
-/// - Events of an aggregate that has dead letters come with [`OutboxRow::parked`]. Dead letters to be
+/// - Events of an aggregate that has dead letters, or an event given as parked that is not settled
+///   yet, come with [`OutboxRow::parked`]. Dead letters to be
 ///   redriven, and what is parked behind them, come with [`Origin::DeadLetter`].
 /// - Rows that can't be read as an envelope are given all the same, as [`OutboxRow::envelope`]'s error.
 #[async_trait]

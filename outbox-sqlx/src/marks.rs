@@ -1,0 +1,37 @@
+//! Which of some events were new, and how far giving up has come.
+
+use std::collections::HashSet;
+
+use relaybox_core::{EventId, GiveUp, Mark};
+use uuid::Uuid;
+
+/// The ids as UUIDs, each once, in order: transactions that mark the same events take their locks in
+/// the same order, and so don't deadlock.
+pub(crate) fn ordered(events: &[EventId]) -> Vec<Uuid> {
+    let mut ids: Vec<_> = events.iter().map(|id| id.as_uuid()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// One mark per event: the first of each that the database took is new.
+pub(crate) fn aligned(events: &[EventId], inserted: Vec<Uuid>) -> Vec<Mark> {
+    let mut new: HashSet<_> = inserted.into_iter().collect();
+    let mark = |id: &EventId| if new.remove(&id.as_uuid()) { Mark::First } else { Mark::Repeat };
+    events.iter().map(mark).collect()
+}
+
+/// How far giving up has come, as the table has it.
+pub(crate) fn progress_name(progress: GiveUp) -> &'static str {
+    match progress {
+        GiveUp::Decided => "decided",
+        GiveUp::DeadLettered => DEAD_LETTERED,
+    }
+}
+
+/// Reads what [`progress_name`] wrote; the table admits nothing else.
+pub(crate) fn progress(name: &str) -> GiveUp {
+    if name == DEAD_LETTERED { GiveUp::DeadLettered } else { GiveUp::Decided }
+}
+
+const DEAD_LETTERED: &str = "dead_lettered";

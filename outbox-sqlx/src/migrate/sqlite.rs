@@ -1,0 +1,104 @@
+//! Migrations on SQLite.
+
+use std::fmt;
+
+use relaybox_core::Result;
+use sqlx::{AssertSqlSafe, Sqlite, SqlitePool, Transaction};
+
+use super::{Migration, RUN, missing, script};
+use crate::{Tables, error, sqlite::render};
+
+const MIGRATIONS: [Migration; 1] = [Migration {
+    version: 1,
+    name: "create the tables",
+    sql: include_str!("sqlite/0001_create_tables.sql"),
+}];
+
+const CREATE: &str = "CREATE TABLE IF NOT EXISTS {migrations} (
+    version    INTEGER PRIMARY KEY,
+    name       TEXT NOT NULL,
+    applied_at INTEGER NOT NULL DEFAULT ({now})
+) STRICT";
+const VERSION: &str = "SELECT coalesce(max(version), 0) FROM {migrations}";
+const NOTE: &str = "INSERT INTO {migrations} (version, name) VALUES (?1, ?2)";
+
+/// Creates the tables, and brings them up to date.
+///
+/// ```
+/// use relaybox_sqlx::{SqliteMigrator, Tables};
+///
+/// # async fn run(pool: sqlx::SqlitePool) -> Result<(), relaybox_core::Error> {
+/// SqliteMigrator::new(pool, Tables::default()).run().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct SqliteMigrator {
+    pool: SqlitePool,
+    tables: Tables,
+}
+
+impl SqliteMigrator {
+    /// Migrates the tables of these names. A schema in a name is that of an attached database.
+    #[must_use]
+    pub fn new(pool: SqlitePool, tables: Tables) -> Self {
+        Self { pool, tables }
+    }
+
+    /// Applies what is missing, in one transaction; several processes may do so at once.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Schema`](relaybox_core::ErrorKind::Schema) when the database is newer than this
+    /// version of the library; the database's own. Nothing is applied then.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: all or nothing is applied.
+    pub async fn run(&self) -> Result<()> {
+        let begin = self.pool.begin_with("BEGIN IMMEDIATE").await;
+        let mut tx = begin.map_err(error::database(RUN))?;
+        self.execute(&mut tx, CREATE).await?;
+        let version = sqlx::query_scalar(AssertSqlSafe(render(&self.tables, VERSION)))
+            .fetch_one(&mut *tx)
+            .await
+            .map_err(error::database(RUN))?;
+        for migration in missing(&MIGRATIONS, version)? {
+            self.execute(&mut tx, migration.sql).await?;
+            sqlx::query(AssertSqlSafe(render(&self.tables, NOTE)))
+                .bind(migration.version)
+                .bind(migration.name)
+                .execute(&mut *tx)
+                .await
+                .map_err(error::database(RUN))?;
+        }
+        tx.commit().await.map_err(error::commit(RUN))
+    }
+
+    /// All migrations as one script, for those who run their own: it also notes that they were
+    /// applied, so that [`run`](Self::run) finds nothing to do. Run it in a transaction.
+    ///
+    /// ```
+    /// use relaybox_sqlx::{SqliteMigrator, Tables};
+    /// assert!(SqliteMigrator::sql(&Tables::default()).contains("CREATE TABLE \"outbox_events\""));
+    /// ```
+    #[must_use]
+    pub fn sql(tables: &Tables) -> String {
+        render(tables, &script(CREATE, &MIGRATIONS))
+    }
+
+    async fn execute(
+        &self,
+        tx: &mut Transaction<'static, Sqlite>,
+        template: &'static str,
+    ) -> Result<()> {
+        sqlx::raw_sql(AssertSqlSafe(render(&self.tables, template)))
+            .execute(&mut **tx)
+            .await
+            .map_err(error::database(RUN))
+            .map(drop)
+    }
+}
+
+impl fmt::Debug for SqliteMigrator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteMigrator").field("tables", &self.tables).finish_non_exhaustive()
+    }
+}

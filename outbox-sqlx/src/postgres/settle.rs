@@ -1,0 +1,116 @@
+//! Settling: under the lease's row lock, all or nothing, no statement per event.
+
+use relaybox_core::{EventRef, GivenUp, Lease, Origin, Result, Settled, Settlement};
+use sqlx::{PgExecutor, Postgres, Transaction};
+use uuid::Uuid;
+
+use super::{
+    PgOutbox,
+    sql::{BEGIN, OutboxSql},
+};
+use crate::{error, lease::lost};
+
+const SETTLE: &str = "settle events";
+
+pub(super) async fn settle(
+    outbox: &PgOutbox,
+    lease: &Lease,
+    settlement: &Settlement,
+) -> Result<Settled> {
+    let sql = &outbox.sql;
+    if settlement.parked.is_empty() && settlement.dead.is_empty() {
+        let published = published(sql, &outbox.pool, lease, &settlement.published).await?;
+        return Ok(Settled::new(published, 0, 0));
+    }
+    let mut tx = outbox.pool.begin_with(BEGIN).await.map_err(error::database(SETTLE))?;
+    let published = published(sql, &mut *tx, lease, &settlement.published).await?;
+    let parked = park(sql, &mut tx, &settlement.parked).await?;
+    let dead = give_up(sql, &mut tx, &settlement.dead).await?;
+    tx.commit().await.map_err(error::commit(SETTLE))?;
+    Ok(Settled::new(published, parked, dead))
+}
+
+/// Looks at the lease and locks it against a takeover, whether anything was published or not.
+async fn published(
+    sql: &OutboxSql,
+    executor: impl PgExecutor<'_>,
+    lease: &Lease,
+    events: &[EventRef],
+) -> Result<u64> {
+    let (seqs, ids) = redriven(events);
+    let (leases, published): (i64, i64) = sqlx::query_as(sql.published.clone())
+        .bind(lease.relay.as_str())
+        .bind(lease.epoch)
+        .bind(first_time(events))
+        .bind(seqs)
+        .bind(ids)
+        .fetch_one(executor)
+        .await
+        .map_err(error::commit(SETTLE))?;
+    if leases == 0 { Err(lost(SETTLE, lease)) } else { Ok(published.unsigned_abs()) }
+}
+
+async fn park(
+    sql: &OutboxSql,
+    tx: &mut Transaction<'_, Postgres>,
+    events: &[EventRef],
+) -> Result<u64> {
+    let mut parked = 0;
+    let seqs = first_time(events);
+    if !seqs.is_empty() {
+        let park = sqlx::query(sql.park.clone()).bind(seqs);
+        parked += park.execute(&mut **tx).await.map_err(error::database(SETTLE))?.rows_affected();
+    }
+    let (seqs, ids) = redriven(events);
+    if !seqs.is_empty() {
+        let park = sqlx::query(sql.park_again.clone()).bind(seqs).bind(ids);
+        parked += park.execute(&mut **tx).await.map_err(error::database(SETTLE))?.rows_affected();
+    }
+    Ok(parked)
+}
+
+async fn give_up(
+    sql: &OutboxSql,
+    tx: &mut Transaction<'_, Postgres>,
+    events: &[GivenUp],
+) -> Result<u64> {
+    let (first_time, redriven): (Vec<_>, Vec<_>) =
+        events.iter().partition(|dead| dead.event.origin == Origin::Outbox);
+    let mut dead = 0;
+    if !first_time.is_empty() {
+        let give_up = sqlx::query(sql.give_up.clone())
+            .bind(column(&first_time, |dead| dead.event.position))
+            .bind(column(&first_time, |dead| dead.kind.as_str()))
+            .bind(column(&first_time, |dead| error::storable(&dead.reason)))
+            .bind(column(&first_time, attempts));
+        dead += give_up.execute(&mut **tx).await.map_err(error::database(SETTLE))?.rows_affected();
+    }
+    if !redriven.is_empty() {
+        let give_up = sqlx::query(sql.give_up_again.clone())
+            .bind(column(&redriven, |dead| dead.event.position))
+            .bind(column(&redriven, |dead| dead.event.event_id.as_uuid()))
+            .bind(column(&redriven, |dead| dead.kind.as_str()))
+            .bind(column(&redriven, |dead| error::storable(&dead.reason)))
+            .bind(column(&redriven, attempts));
+        dead += give_up.execute(&mut **tx).await.map_err(error::database(SETTLE))?.rows_affected();
+    }
+    Ok(dead)
+}
+
+fn first_time(events: &[EventRef]) -> Vec<i64> {
+    let outbox = events.iter().filter(|event| event.origin == Origin::Outbox);
+    outbox.map(|event| event.position).collect()
+}
+
+fn redriven(events: &[EventRef]) -> (Vec<i64>, Vec<Uuid>) {
+    let redriven = events.iter().filter(|event| event.origin == Origin::DeadLetter);
+    redriven.map(|event| (event.position, event.event_id.as_uuid())).unzip()
+}
+
+fn attempts(dead: &GivenUp) -> i32 {
+    i32::try_from(dead.attempts).unwrap_or(i32::MAX)
+}
+
+fn column<T>(events: &[&GivenUp], value: impl Fn(&GivenUp) -> T) -> Vec<T> {
+    events.iter().map(|event| value(event)).collect()
+}

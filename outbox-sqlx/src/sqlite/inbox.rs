@@ -1,0 +1,153 @@
+//! The consumer's marks on SQLite.
+
+use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use relaybox_core::{
+    ConsumerName, ErrorKind, EventId, Failure, GiveUp, Mark, Offset, Partition,
+    ProcessedEventStore, Result,
+};
+use sqlx::{Sqlite, SqlitePool, Transaction};
+use uuid::Uuid;
+
+use super::{
+    hex, json,
+    sql::{BEGIN, InboxSql},
+};
+use crate::{Tables, error, marks, time::micros};
+
+/// The marks of handled events on SQLite; handlers get `Transaction<'static, Sqlite>`.
+///
+/// Cheap to clone. Purge from time to time: each mark is a row. SQLite has one writer at a time, so
+/// a handler that takes long holds up every other writer of the database; and a paused process holds
+/// them up until it goes on or ends, because there is no server to end its transaction.
+///
+/// ```
+/// use relaybox_core::{ConsumerName, EventId, Mark, ProcessedEventStore};
+/// use relaybox_sqlx::SqliteProcessedEvents;
+///
+/// # async fn handle(pool: sqlx::SqlitePool, id: EventId) -> Result<(), Box<dyn std::error::Error>> {
+/// let processed = SqliteProcessedEvents::new(pool);
+/// let mut tx = processed.begin().await?;
+/// let marks = processed.mark(&mut tx, &ConsumerName::new("notifications")?, &[id]).await?;
+/// if marks[0] == Mark::First {
+///     sqlx::query("UPDATE users SET logins = logins + 1").execute(&mut *tx).await?;
+/// }
+/// processed.commit(tx).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct SqliteProcessedEvents {
+    pool: SqlitePool,
+    sql: Arc<InboxSql>,
+    tables: Tables,
+}
+
+impl SqliteProcessedEvents {
+    /// The marks in the tables of the default names.
+    #[must_use]
+    pub fn new(pool: SqlitePool) -> Self {
+        Self::with_tables(pool, Tables::default())
+    }
+
+    /// The marks in tables of these names.
+    #[must_use]
+    pub fn with_tables(pool: SqlitePool, tables: Tables) -> Self {
+        let sql = Arc::new(InboxSql::new(&tables));
+        Self { pool, sql, tables }
+    }
+}
+
+#[async_trait]
+impl ProcessedEventStore for SqliteProcessedEvents {
+    type Tx = Transaction<'static, Sqlite>;
+
+    async fn begin(&self) -> Result<Self::Tx> {
+        self.pool.begin_with(BEGIN).await.map_err(error::database("begin a transaction"))
+    }
+
+    async fn mark(
+        &self,
+        tx: &mut Self::Tx,
+        consumer: &ConsumerName,
+        events: &[EventId],
+    ) -> Result<Vec<Mark>> {
+        let inserted: Vec<Uuid> = sqlx::query_scalar(self.sql.mark.clone())
+            .bind(consumer.as_str())
+            .bind(json(marks::ordered(events).into_iter().map(hex)))
+            .fetch_all(&mut **tx)
+            .await
+            .map_err(error::database("mark events as handled"))?;
+        Ok(marks::aligned(events, inserted))
+    }
+
+    async fn commit(&self, tx: Self::Tx) -> Result<()> {
+        // A failed statement leaves the transaction as it was, or ends it and makes this fail.
+        tx.commit().await.map_err(error::commit("commit the effect of events"))
+    }
+
+    async fn rollback(&self, tx: Self::Tx) -> Result<()> {
+        tx.rollback().await.map_err(error::database("roll back the effect of events"))
+    }
+
+    async fn given_up(
+        &self,
+        consumer: &ConsumerName,
+        partition: &Partition,
+        from: Offset,
+    ) -> Result<Vec<(Offset, GiveUp)>> {
+        let known: Vec<(Offset, String)> = sqlx::query_as(self.sql.given_up.clone())
+            .bind(consumer.as_str())
+            .bind(partition.topic.as_str())
+            .bind(partition.number)
+            .bind(from)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(error::database("look up what was given up on"))?;
+        Ok(known.into_iter().map(|(offset, name)| (offset, marks::progress(&name))).collect())
+    }
+
+    async fn give_up(
+        &self,
+        partition: &Partition,
+        offset: Offset,
+        failure: &Failure,
+        progress: GiveUp,
+    ) -> Result<()> {
+        sqlx::query(self.sql.record_given_up.clone())
+            .bind(failure.consumer.as_str())
+            .bind(partition.topic.as_str())
+            .bind(partition.number)
+            .bind(offset)
+            .bind(marks::progress_name(progress))
+            .bind(failure.kind.as_str())
+            .bind(error::storable(&failure.reason))
+            .bind(failure.attempts)
+            .execute(&self.pool)
+            .await
+            .map_err(error::commit("record what was given up on"))
+            .map(drop)
+    }
+
+    async fn purge(&self, age: Duration, limit: u32) -> Result<u64> {
+        let purged = sqlx::query(self.sql.purge.clone())
+            .bind(micros(age))
+            .bind(limit)
+            .execute(&self.pool)
+            .await
+            .map_err(error::commit("purge the marks of handled events"))?;
+        Ok(purged.rows_affected())
+    }
+
+    fn classify(&self, error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
+        error::infrastructure(error)
+    }
+}
+
+impl fmt::Debug for SqliteProcessedEvents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteProcessedEvents")
+            .field("tables", &self.tables)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,120 @@
+//! SQLite.
+
+mod check;
+mod dead_letters;
+mod inbox;
+mod lease;
+mod reader;
+mod settle;
+mod sql;
+mod writer;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use relaybox_core::{
+    Acquired, Lease, OutboxReader, OutboxStats, OutboxStore, RelayId, Result, Settled, Settlement,
+};
+use serde_json::Value;
+use sqlx::SqlitePool;
+
+pub use self::inbox::SqliteProcessedEvents;
+pub(crate) use self::sql::render;
+use self::{reader::SqliteReader, sql::OutboxSql};
+use crate::Tables;
+
+/// The outbox on SQLite: writes in the caller's transaction, and serves the relay and the operator.
+///
+/// Cheap to clone. It never creates its tables by itself: see
+/// [`SqliteMigrator`](crate::SqliteMigrator). The lease goes by the host's clock, so all relays of a
+/// database run on one host, as SQLite wants it anyway.
+///
+/// SQLite has one writer at a time. Open the database with a write-ahead log, so that the relay can
+/// read while a service writes; keep `synchronous` at `FULL`, or a power cut may undo an event that
+/// was published; and begin transactions that read before they write with `BEGIN IMMEDIATE`:
+///
+/// ```
+/// use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+/// use relaybox_sqlx::{SqliteMigrator, SqliteOutbox, Tables};
+///
+/// # async fn open() -> Result<(), Box<dyn std::error::Error>> {
+/// let options = SqliteConnectOptions::new()
+///     .filename("service.db")
+///     .create_if_missing(true)
+///     .journal_mode(SqliteJournalMode::Wal)
+///     .synchronous(SqliteSynchronous::Full)
+///     .busy_timeout(std::time::Duration::from_secs(5));
+/// let pool = SqlitePoolOptions::new().connect_with(options).await?;
+/// SqliteMigrator::new(pool.clone(), Tables::default()).run().await?;
+/// let outbox = SqliteOutbox::new(pool.clone());
+///
+/// let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
+/// # let _ = (outbox, &mut tx);
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct SqliteOutbox {
+    pool: SqlitePool,
+    sql: Arc<OutboxSql>,
+    tables: Tables,
+}
+
+impl SqliteOutbox {
+    /// The outbox in the tables of the default names.
+    ///
+    /// The pool serves the relay; the writer uses the caller's transactions only.
+    #[must_use]
+    pub fn new(pool: SqlitePool) -> Self {
+        Self::with_tables(pool, Tables::default())
+    }
+
+    /// The outbox in tables of these names.
+    #[must_use]
+    pub fn with_tables(pool: SqlitePool, tables: Tables) -> Self {
+        Self { pool, sql: Arc::new(OutboxSql::new(&tables)), tables }
+    }
+}
+
+#[async_trait]
+impl OutboxStore for SqliteOutbox {
+    async fn acquire(&self, relay: &RelayId, ttl: Duration) -> Result<Acquired> {
+        lease::acquire(self, relay, ttl).await
+    }
+
+    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<()> {
+        lease::renew(self, lease, ttl).await
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<()> {
+        lease::release(self, lease).await
+    }
+
+    async fn reader(&self) -> Result<Box<dyn OutboxReader>> {
+        check::is_readable(self).await?;
+        Ok(Box::new(SqliteReader::new(self.pool.clone(), self.sql.read.clone())))
+    }
+
+    async fn settle(&self, lease: &Lease, settlement: &Settlement) -> Result<Settled> {
+        settle::settle(self, lease, settlement).await
+    }
+
+    async fn stats(&self) -> Result<OutboxStats> {
+        check::stats(self).await
+    }
+}
+
+impl fmt::Debug for SqliteOutbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteOutbox").field("tables", &self.tables).finish_non_exhaustive()
+    }
+}
+
+/// A list, as the statements take it.
+fn json<T: Into<Value>>(values: impl IntoIterator<Item = T>) -> String {
+    Value::Array(values.into_iter().map(Into::into).collect()).to_string()
+}
+
+/// An id, as the statements take it in a list.
+fn hex(id: uuid::Uuid) -> String {
+    id.simple().to_string()
+}

@@ -1,0 +1,247 @@
+//! The statements for SQLite: templates, rendered once with the names of the tables.
+//!
+//! Lists are bound as JSON. Ids are compared as the text that `hex` makes of them.
+
+use std::sync::Arc;
+
+use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
+
+use crate::{Tables, row::COLUMNS, template};
+
+/// A transaction that reads and then writes must be a writer from its start: a deferred one fails at
+/// once when somebody else has written in between, whatever the busy timeout.
+pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
+
+/// The host's time in microseconds.
+const NOW: &str = "CAST(round(unixepoch('subsec') * 1000) AS INTEGER) * 1000";
+
+const INSERT: &str = "INSERT INTO {outbox_events} ({columns}) VALUES ";
+const VALUES: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+
+const ACQUIRE: &str = "UPDATE {outbox_relay} SET owner = ?1, epoch = epoch + 1, \
+     lease_until = {now} + ?2 WHERE lease_until IS NULL OR lease_until <= {now} RETURNING epoch";
+
+/// Who holds the lease, and for how many microseconds; no owner when nobody does.
+const HOLDER: &str = "SELECT CASE WHEN lease_until > {now} THEN owner END, lease_until - {now} \
+     FROM {outbox_relay}";
+
+const RENEW: &str =
+    "UPDATE {outbox_relay} SET lease_until = {now} + ?3 WHERE owner = ?1 AND epoch = ?2";
+
+const RELEASE: &str = "UPDATE {outbox_relay} SET owner = NULL, lease_until = {now} \
+     WHERE owner = ?1 AND epoch = ?2";
+
+/// No row when the lease is another's.
+const HOLD: &str = "SELECT 1 FROM {outbox_relay} WHERE owner = ?1 AND epoch = ?2";
+
+const DELETE: &str = "DELETE FROM {outbox_events} WHERE seq IN (SELECT value FROM json_each(?1))";
+const DELETE_REDRIVEN: &str =
+    "DELETE FROM {outbox_dead_letters} WHERE seq IN (SELECT value FROM json_each(?1))";
+
+/// Copies events behind the dead letter of their aggregate, byte for byte.
+const PARK: &str = "INSERT INTO {outbox_dead_letters} (seq, {columns}, enqueued_at, state) \
+     SELECT seq, {columns}, enqueued_at, 'parked' FROM {outbox_events} \
+     WHERE seq IN (SELECT value FROM json_each(?1))";
+
+/// Copies events to the dead letters, byte for byte. `?1` is a list of
+/// `[seq, kind, reason, attempts]`, as below.
+const GIVE_UP: &str = "INSERT INTO {outbox_dead_letters} \
+         (seq, {columns}, enqueued_at, state, error_kind, reason, attempts) \
+     SELECT seq, {columns}, enqueued_at, 'dead', \
+         given.value ->> 1, given.value ->> 2, given.value ->> 3 \
+     FROM json_each(?1) AS given JOIN {outbox_events} AS event ON event.seq = given.value ->> 0";
+
+/// Dead letters that were redriven and are to wait again.
+const PARK_AGAIN: &str = "UPDATE {outbox_dead_letters} \
+     SET state = 'parked', redrive_requested_at = NULL \
+     WHERE seq IN (SELECT value FROM json_each(?1))";
+
+/// Dead letters that were redriven and failed again.
+const GIVE_UP_AGAIN: &str = "UPDATE {outbox_dead_letters} AS dead \
+     SET state = 'dead', redrive_requested_at = NULL, error_kind = given.value ->> 1, \
+         reason = given.value ->> 2, attempts = dead.attempts + (given.value ->> 3), \
+         failed_at = {now} \
+     FROM json_each(?1) AS given WHERE dead.seq = given.value ->> 0";
+
+/// Backlog, age of its oldest in microseconds, dead, parked, holder, its lease.
+const STATS: &str = "SELECT (SELECT count(*) FROM {outbox_events}), \
+     (SELECT {now} - enqueued_at FROM {outbox_events} ORDER BY seq LIMIT 1), \
+     (SELECT count(*) FROM {outbox_dead_letters} WHERE state = 'dead'), \
+     (SELECT count(*) FROM {outbox_dead_letters} WHERE state = 'parked'), \
+     CASE WHEN lease_until > {now} THEN owner END, lease_until FROM {outbox_relay}";
+
+/// Fails when a table is missing.
+const CHECK: &str = "SELECT EXISTS (SELECT 1 FROM {outbox_events}), \
+     EXISTS (SELECT 1 FROM {outbox_relay}), EXISTS (SELECT 1 FROM {outbox_dead_letters})";
+
+/// The next events: origin (0 dead letters, 1 outbox), seq, parked, columns.
+///
+/// One statement, so that one snapshot decides which rows are parked. `?1` are the positions in
+/// flight, `?2` the dead letters in flight, `?3` the aggregate types to leave, `?4` the limit.
+const READ: &str = "SELECT * FROM (SELECT 0 AS origin, seq, 0 AS parked, {columns} \
+         FROM {outbox_dead_letters} AS dead \
+         WHERE (state = 'parked' OR redrive_requested_at IS NOT NULL) \
+         AND NOT EXISTS (SELECT 1 FROM {outbox_dead_letters} AS held \
+             WHERE held.aggregate_type = dead.aggregate_type \
+             AND held.aggregate_id = dead.aggregate_id AND held.seq <= dead.seq \
+             AND held.state = 'dead' AND held.redrive_requested_at IS NULL) \
+         AND seq NOT IN (SELECT value FROM json_each(?2)) \
+         AND aggregate_type NOT IN (SELECT value FROM json_each(?3)) \
+         ORDER BY seq LIMIT ?4) \
+     UNION ALL \
+     SELECT * FROM (SELECT 1, seq, EXISTS (SELECT 1 FROM {outbox_dead_letters} AS dead \
+             WHERE dead.aggregate_type = event.aggregate_type \
+             AND dead.aggregate_id = event.aggregate_id), {columns} \
+         FROM {outbox_events} AS event \
+         WHERE seq NOT IN (SELECT value FROM json_each(?1)) \
+         AND aggregate_type NOT IN (SELECT value FROM json_each(?3)) \
+         ORDER BY seq LIMIT ?4) \
+     ORDER BY 1, 2";
+
+/// Which dead letters: `?1` ids, `?2` aggregate type, `?3` aggregate id, `?4` microseconds.
+const MATCHES: &str = "(json_array_length(?1) = 0 \
+         OR event_id IN (SELECT unhex(value) FROM json_each(?1))) \
+     AND (?2 IS NULL OR aggregate_type = ?2) AND (?3 IS NULL OR aggregate_id = ?3) \
+     AND (?4 IS NULL OR failed_at <= {now} - ?4)";
+
+/// A negative limit is none.
+const DEAD_LETTERS: &str = "SELECT seq, state, redrive_requested_at IS NOT NULL, reason, attempts, \
+     failed_at, {columns} FROM {outbox_dead_letters} WHERE {matches} \
+     ORDER BY aggregate_type, aggregate_id, seq LIMIT ?5";
+
+/// Matches only what a flag would help, so that a limit doesn't stop at what is flagged already.
+const REDRIVE: &str = "WITH matched AS (\
+         SELECT aggregate_type, aggregate_id, seq FROM {outbox_dead_letters} AS wanted \
+         WHERE {matches} AND EXISTS (SELECT 1 FROM {outbox_dead_letters} AS held \
+             WHERE held.aggregate_type = wanted.aggregate_type \
+             AND held.aggregate_id = wanted.aggregate_id AND held.seq <= wanted.seq \
+             AND held.state = 'dead' AND held.redrive_requested_at IS NULL) \
+         ORDER BY aggregate_type, aggregate_id, seq LIMIT ?5\
+     ) UPDATE {outbox_dead_letters} AS dead SET redrive_requested_at = {now} \
+     WHERE state = 'dead' AND redrive_requested_at IS NULL \
+     AND EXISTS (SELECT 1 FROM matched WHERE matched.aggregate_type = dead.aggregate_type \
+         AND matched.aggregate_id = dead.aggregate_id AND matched.seq >= dead.seq)";
+
+/// `?6`: with what is parked behind a matching one, up to the next dead one.
+const DISCARD: &str = "WITH matched AS (\
+         SELECT aggregate_type, aggregate_id, seq, state FROM {outbox_dead_letters} \
+         WHERE {matches} ORDER BY aggregate_type, aggregate_id, seq LIMIT ?5\
+     ), successors AS (\
+         SELECT seq FROM {outbox_dead_letters} AS later \
+         WHERE ?6 AND state = 'parked' AND EXISTS (SELECT 1 FROM matched \
+             WHERE matched.state = 'dead' AND matched.aggregate_type = later.aggregate_type \
+             AND matched.aggregate_id = later.aggregate_id AND matched.seq < later.seq \
+             AND NOT EXISTS (SELECT 1 FROM {outbox_dead_letters} AS next \
+                 WHERE next.aggregate_type = later.aggregate_type \
+                 AND next.aggregate_id = later.aggregate_id AND next.state = 'dead' \
+                 AND next.seq > matched.seq AND next.seq < later.seq))\
+     ) DELETE FROM {outbox_dead_letters} \
+     WHERE seq IN (SELECT seq FROM matched UNION SELECT seq FROM successors)";
+
+const MARK: &str = "INSERT INTO {processed_events} (consumer, event_id) \
+     SELECT ?1, unhex(value) FROM json_each(?2) WHERE true \
+     ON CONFLICT DO NOTHING RETURNING event_id";
+
+const GIVEN_UP: &str = "SELECT record_offset, progress FROM {given_up_events} \
+     WHERE consumer = ?1 AND topic = ?2 AND partition = ?3 AND record_offset >= ?4";
+
+const RECORD_GIVEN_UP: &str = "INSERT INTO {given_up_events} \
+     (consumer, topic, partition, record_offset, progress, error_kind, reason, attempts) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
+     ON CONFLICT (consumer, topic, partition, record_offset) DO UPDATE \
+     SET progress = excluded.progress, error_kind = excluded.error_kind, \
+         reason = excluded.reason, attempts = excluded.attempts";
+
+const PURGE: &str = "DELETE FROM {processed_events} WHERE (consumer, event_id) IN (\
+     SELECT consumer, event_id FROM {processed_events} WHERE processed_at < {now} - ?1 \
+     ORDER BY processed_at LIMIT ?2)";
+
+/// The statements of the outbox.
+pub(super) struct OutboxSql {
+    pub(super) acquire: SqlStr,
+    pub(super) holder: SqlStr,
+    pub(super) renew: SqlStr,
+    pub(super) release: SqlStr,
+    pub(super) hold: SqlStr,
+    pub(super) delete: SqlStr,
+    pub(super) delete_redriven: SqlStr,
+    pub(super) park: SqlStr,
+    pub(super) give_up: SqlStr,
+    pub(super) park_again: SqlStr,
+    pub(super) give_up_again: SqlStr,
+    pub(super) stats: SqlStr,
+    pub(super) check: SqlStr,
+    pub(super) read: SqlStr,
+    pub(super) dead_letters: SqlStr,
+    pub(super) redrive: SqlStr,
+    pub(super) discard: SqlStr,
+    insert: String,
+    insert_one: SqlStr,
+}
+
+impl OutboxSql {
+    pub(super) fn new(tables: &Tables) -> Self {
+        let sql = |template: &str| prepare(tables, template);
+        Self {
+            acquire: sql(ACQUIRE),
+            holder: sql(HOLDER),
+            renew: sql(RENEW),
+            release: sql(RELEASE),
+            hold: sql(HOLD),
+            delete: sql(DELETE),
+            delete_redriven: sql(DELETE_REDRIVEN),
+            park: sql(PARK),
+            give_up: sql(GIVE_UP),
+            park_again: sql(PARK_AGAIN),
+            give_up_again: sql(GIVE_UP_AGAIN),
+            stats: sql(STATS),
+            check: sql(CHECK),
+            read: sql(READ),
+            dead_letters: sql(DEAD_LETTERS),
+            redrive: sql(REDRIVE),
+            discard: sql(DISCARD),
+            insert: render(tables, INSERT),
+            insert_one: sql(&format!("{INSERT}{VALUES}")),
+        }
+    }
+
+    /// The statement that inserts so many events.
+    pub(super) fn insert(&self, events: usize) -> SqlStr {
+        if events == 1 {
+            return self.insert_one.clone();
+        }
+        let values = vec![VALUES; events].join(", ");
+        AssertSqlSafe(format!("{}{values}", self.insert)).into_sql_str()
+    }
+}
+
+/// The statements of the inbox.
+pub(super) struct InboxSql {
+    pub(super) mark: SqlStr,
+    pub(super) given_up: SqlStr,
+    pub(super) record_given_up: SqlStr,
+    pub(super) purge: SqlStr,
+}
+
+impl InboxSql {
+    pub(super) fn new(tables: &Tables) -> Self {
+        let sql = |template| prepare(tables, template);
+        Self {
+            mark: sql(MARK),
+            given_up: sql(GIVEN_UP),
+            record_given_up: sql(RECORD_GIVEN_UP),
+            purge: sql(PURGE),
+        }
+    }
+}
+
+/// Fills in the names of the tables, and what else is common.
+pub(crate) fn render(tables: &Tables, template: &str) -> String {
+    let template =
+        template.replace("{matches}", MATCHES).replace("{now}", NOW).replace("{columns}", COLUMNS);
+    template::render(tables, &template)
+}
+
+fn prepare(tables: &Tables, template: &str) -> SqlStr {
+    AssertSqlSafe(Arc::<str>::from(render(tables, template))).into_sql_str()
+}

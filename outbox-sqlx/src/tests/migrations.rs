@@ -1,0 +1,80 @@
+//! Migrations.
+
+use relaybox_core::{ErrorKind, OutboxStore, OutboxWriter, ProcessedEventStore};
+
+use super::{Harness, acquire, dead, event, names, read, refs};
+use crate::{TableName, Tables};
+
+pub(super) async fn migrating_twice_is_a_no_op<H: Harness>(harness: &H) {
+    for _ in 0..2 {
+        harness.migrate(Tables::default()).await.unwrap();
+    }
+    assert_eq!(harness.number("SELECT count(*) FROM relaybox_migrations").await, 1);
+    acquire(&harness.outbox(Tables::default())).await;
+}
+
+pub(super) async fn eight_may_migrate_at_once<H: Harness>(harness: &H) {
+    let all = (0..8).map(|_| harness.migrate(Tables::default()));
+    for result in futures::future::join_all(all).await {
+        result.unwrap();
+    }
+    assert_eq!(harness.number("SELECT count(*) FROM outbox_relay").await, 1);
+}
+
+pub(super) async fn a_newer_schema_is_refused<H: Harness>(harness: &H) {
+    harness.migrate(Tables::default()).await.unwrap();
+    harness
+        .execute("INSERT INTO relaybox_migrations (version, name) VALUES (999, 'tomorrow')")
+        .await;
+    let error = harness.migrate(Tables::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Schema);
+    assert!(error.to_string().contains("999"), "{error}");
+}
+
+pub(super) async fn the_printed_script_applied_by_hand_is_accepted<H: Harness>(harness: &H) {
+    harness.execute(&H::script(&Tables::default())).await;
+    harness.migrate(Tables::default()).await.unwrap();
+    acquire(&harness.outbox(Tables::default())).await;
+}
+
+pub(super) async fn tables_may_have_other_names_and_schemas<H: Harness>(harness: &H) {
+    let schema = harness.schema().await;
+    let name = |name: &str| TableName::new(format!("{schema}.{name}")).unwrap();
+    let long = "dead_letters_with_a_name_of_sixty_three_bytes_which_is_the_most";
+    assert_eq!(long.len(), 63);
+    let tables = Tables::in_schema(schema)
+        .unwrap()
+        .outbox_events(name("order"))
+        .outbox_relay(name("lease"))
+        .outbox_dead_letters(name(long))
+        .processed_events(name("marks"))
+        .given_up_events(name("lost"))
+        .migrations(name("versions"));
+    harness.migrate(tables.clone()).await.unwrap();
+    harness.migrate(tables.clone()).await.unwrap();
+
+    let outbox = harness.outbox(tables.clone());
+    let mut tx = harness.begin().await;
+    outbox.write(&mut tx, &[event("s-1", "a"), event("s-1", "b")]).await.unwrap();
+    harness.commit(tx).await;
+    let lease = acquire(&outbox).await;
+    let rows = read(&mut outbox.reader().await.unwrap()).await;
+    assert_eq!(names(&rows), ["a", "b"]);
+    outbox.settle(&lease, &dead(&refs(&rows)[..1])).await.unwrap();
+    assert_eq!(names(&read(&mut outbox.reader().await.unwrap()).await), ["b parked"]);
+    assert_eq!(outbox.stats().await.unwrap().dead_letters, 1);
+    let inbox = harness.inbox(tables);
+    inbox.commit(inbox.begin().await.unwrap()).await.unwrap();
+
+    // The default names are free still.
+    harness.migrate(Tables::default()).await.unwrap();
+}
+
+pub(super) async fn missing_tables_are_named_with_advice<H: Harness>(harness: &H) {
+    let outbox = harness.outbox(Tables::default());
+    let Err(error) = outbox.reader().await else { panic!("there are no tables") };
+    assert_eq!(error.kind(), ErrorKind::Schema);
+    assert!(error.to_string().contains("run the migrations"), "{error}");
+    let error = outbox.acquire(&super::relay(), super::TTL).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Schema);
+}

@@ -1,0 +1,144 @@
+//! SQLite: the promises, on files.
+
+use std::{path::PathBuf, time::Duration};
+
+use async_trait::async_trait;
+use relaybox_core::{ErrorKind, OutboxStore, OutboxWriter, Result, error_chain};
+use sqlx::{
+    AssertSqlSafe, Sqlite, SqlitePool, Transaction,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::{Harness, acquire, event};
+use crate::{SqliteMigrator, SqliteOutbox, SqliteProcessedEvents, Tables};
+
+super::all_promises!(super::SqliteHarness);
+
+pub(super) struct SqliteHarness {
+    pool: SqlitePool,
+    folder: PathBuf,
+}
+
+#[async_trait]
+impl Harness for SqliteHarness {
+    type Tx = Transaction<'static, Sqlite>;
+    type Outbox = SqliteOutbox;
+    type Inbox = SqliteProcessedEvents;
+
+    async fn start() -> Option<Self> {
+        let id = uuid::Uuid::new_v4().simple();
+        let folder = std::env::temp_dir().join(format!("relaybox-sqlite-{id}"));
+        std::fs::create_dir(&folder).unwrap();
+        let options = SqliteConnectOptions::new()
+            .filename(folder.join("main.db"))
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(20));
+        let other = folder.join("other.db").display().to_string();
+        let attach = SqlitePoolOptions::new().max_connections(10).after_connect(move |conn, _| {
+            let attach = format!("ATTACH '{other}' AS other");
+            Box::pin(
+                async move { sqlx::raw_sql(AssertSqlSafe(attach)).execute(conn).await.map(drop) },
+            )
+        });
+        Some(Self { pool: attach.connect_with(options).await.unwrap(), folder })
+    }
+
+    async fn stop(self) {
+        self.pool.close().await;
+        std::fs::remove_dir_all(self.folder).unwrap();
+    }
+
+    fn outbox(&self, tables: Tables) -> SqliteOutbox {
+        SqliteOutbox::with_tables(self.pool.clone(), tables)
+    }
+
+    fn inbox(&self, tables: Tables) -> SqliteProcessedEvents {
+        SqliteProcessedEvents::with_tables(self.pool.clone(), tables)
+    }
+
+    async fn migrate(&self, tables: Tables) -> Result<()> {
+        SqliteMigrator::new(self.pool.clone(), tables).run().await
+    }
+
+    fn script(tables: &Tables) -> String {
+        SqliteMigrator::sql(tables)
+    }
+
+    async fn schema(&self) -> &'static str {
+        "other"
+    }
+
+    async fn begin(&self) -> Self::Tx {
+        self.pool.begin_with("BEGIN IMMEDIATE").await.unwrap()
+    }
+
+    async fn commit(&self, tx: Self::Tx) {
+        tx.commit().await.unwrap();
+    }
+
+    async fn execute(&self, sql: &str) {
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&self.pool).await.unwrap();
+    }
+
+    async fn execute_in(&self, tx: &mut Self::Tx, sql: &str) {
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut **tx).await.unwrap();
+    }
+
+    async fn number(&self, sql: &str) -> i64 {
+        sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&self.pool).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_there_is_unavailable() {
+    let options = SqliteConnectOptions::new().filename("/nonexistent/relaybox/secret.db");
+    let pool = SqlitePoolOptions::new().connect_lazy_with(options);
+    let error = SqliteOutbox::new(pool).stats().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    assert!(!error_chain(&error).contains("secret"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_busy_database_is_a_conflict_and_a_bad_row_keeps_its_values_to_itself() {
+    super::run_migrated(async |harness: &SqliteHarness| {
+        let options = SqliteConnectOptions::new()
+            .filename(harness.folder.join("main.db"))
+            .busy_timeout(Duration::from_millis(1));
+        let hasty = SqliteOutbox::new(SqlitePoolOptions::new().connect_lazy_with(options));
+        let writer = harness.begin().await;
+        let error = hasty.acquire(&super::relay(), super::TTL).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error:?}");
+        drop(writer);
+
+        harness.execute("CREATE TRIGGER t BEFORE INSERT ON outbox_events BEGIN SELECT RAISE(ABORT, 'no'); END").await;
+        let outbox = harness.outbox(Tables::default());
+        let mut tx = harness.begin().await;
+        let error = outbox.write(&mut tx, &[event("s-1", "secret")]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Rejected);
+        assert!(!format!("{error:?}").contains("secret"));
+        drop(tx);
+        acquire(&outbox).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_text_that_is_no_text_is_a_malformed_row() {
+    super::run_migrated(async |harness: &SqliteHarness| {
+        super::enqueue(harness, "s-1", &["a", "b"]).await;
+        harness
+            .execute("UPDATE outbox_events SET source = CAST(x'ff' AS TEXT) WHERE seq = 1")
+            .await;
+        harness
+            .execute("UPDATE outbox_events SET occurred_at = 9223372036854775807 WHERE seq = 2")
+            .await;
+        let outbox = harness.outbox(Tables::default());
+        let rows = super::read(&mut outbox.reader().await.unwrap()).await;
+        for row in rows {
+            assert_eq!(row.envelope.unwrap_err().kind(), ErrorKind::Decode);
+        }
+    })
+    .await;
+}
