@@ -1,0 +1,36 @@
+//! The command line.
+
+use std::net::SocketAddr;
+
+use clap::Parser;
+
+/// Commits sessions and their events, publishes them, handles each exactly once - while things go
+/// wrong - and checks that it was so.
+#[derive(Debug, Parser)]
+#[command(name = "session_demo")]
+pub(crate) struct Args {
+    /// A PostgreSQL server: postgres://user@host/database. It makes a database of its own there, and
+    /// drops it at the end. Without it: a SQLite file.
+    #[arg(long, value_name = "URL", env = "RELAYBOX_DEMO_POSTGRES", hide_env_values = true)]
+    pub(crate) postgres: Option<String>,
+
+    /// Kafka brokers, host:port, separated by commas. Without it: a cluster inside this process.
+    #[arg(long, value_name = "LIST", env = "RELAYBOX_DEMO_BROKERS")]
+    pub(crate) brokers: Option<String>,
+
+    /// How many sessions to create.
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    pub(crate) sessions: usize,
+
+    /// Decides what happens to each session.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+
+    /// Prints the summary as a JSON object, as the last line.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Then serves the HTTP API on this address until it is interrupted.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) serve: Option<SocketAddr>,
+}

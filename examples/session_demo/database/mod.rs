@@ -1,0 +1,30 @@
+//! The database: Postgres or SQLite, each run with tables of its own.
+//!
+//! A service has one database and needs no trait for it; this example runs on two.
+
+mod postgres;
+mod sqlite;
+
+use relaybox::{OutboxStore, OutboxWriter, ProcessedEventStore, async_trait};
+
+pub(crate) use self::{postgres::PostgresDatabase, sqlite::SqliteDatabase};
+
+/// A connection pool, and what relaybox keeps in that database.
+#[async_trait]
+pub(crate) trait Database: Clone + Send + Sync + 'static {
+    /// The transaction of the service and of its handlers.
+    type Tx: Send + 'static;
+    type Outbox: OutboxStore + OutboxWriter<Self::Tx>;
+    type Inbox: ProcessedEventStore<Tx = Self::Tx>;
+
+    fn outbox(&self) -> Self::Outbox;
+
+    fn inbox(&self) -> Self::Inbox;
+
+    async fn begin(&self) -> sqlx::Result<Self::Tx>;
+
+    async fn commit(tx: Self::Tx) -> sqlx::Result<()>;
+
+    /// Whether it answers.
+    async fn ping(&self) -> sqlx::Result<()>;
+}

@@ -1,0 +1,94 @@
+//! What `GET /sessions/{id}` shows: a table that only the handlers write.
+
+use chrono::{DateTime, Utc};
+use relaybox::async_trait;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{SessionCreated, SessionRefreshed, SessionRevoked};
+use crate::database::{Database, PostgresDatabase, SqliteDatabase};
+
+/// A session as people see it.
+#[derive(Debug, Clone, Serialize, sqlx::FromRow)]
+pub(crate) struct SessionView {
+    pub(crate) id: Uuid,
+    pub(crate) user_id: Uuid,
+    pub(crate) browser: String,
+    pub(crate) expires_at: DateTime<Utc>,
+    pub(crate) refreshes: i64,
+    pub(crate) revoked: bool,
+    pub(crate) version: i64,
+}
+
+/// Reads and writes the views. The writes are part of a handler's transaction.
+#[async_trait]
+pub(crate) trait ReadModel: Database {
+    async fn view(&self, id: Uuid) -> sqlx::Result<Option<SessionView>>;
+
+    async fn created(tx: &mut Self::Tx, event: &SessionCreated, browser: &str) -> sqlx::Result<()>;
+
+    /// Changes nothing when the session's creation was given up on: there is no view then.
+    async fn refreshed(tx: &mut Self::Tx, event: &SessionRefreshed) -> sqlx::Result<()>;
+
+    /// Changes nothing when the session's creation was given up on.
+    async fn revoked(tx: &mut Self::Tx, event: &SessionRevoked) -> sqlx::Result<()>;
+}
+
+macro_rules! impl_read_model {
+    ($database:ty) => {
+        #[async_trait]
+        impl ReadModel for $database {
+            async fn view(&self, id: Uuid) -> sqlx::Result<Option<SessionView>> {
+                sqlx::query_as("SELECT * FROM session_views WHERE id = $1")
+                    .bind(id)
+                    .fetch_optional(self.pool())
+                    .await
+            }
+
+            async fn created(
+                tx: &mut Self::Tx,
+                event: &SessionCreated,
+                browser: &str,
+            ) -> sqlx::Result<()> {
+                sqlx::query(
+                    "INSERT INTO session_views \
+                     (id, user_id, browser, expires_at, refreshes, revoked, version) \
+                     VALUES ($1, $2, $3, $4, 0, FALSE, $5)",
+                )
+                .bind(event.session_id)
+                .bind(event.user_id)
+                .bind(browser)
+                .bind(event.expires_at)
+                .bind(event.version)
+                .execute(&mut **tx)
+                .await?;
+                Ok(())
+            }
+
+            async fn refreshed(tx: &mut Self::Tx, event: &SessionRefreshed) -> sqlx::Result<()> {
+                sqlx::query(
+                    "UPDATE session_views \
+                     SET expires_at = $1, refreshes = refreshes + 1, version = $2 WHERE id = $3",
+                )
+                .bind(event.expires_at)
+                .bind(event.version)
+                .bind(event.session_id)
+                .execute(&mut **tx)
+                .await?;
+                Ok(())
+            }
+
+            async fn revoked(tx: &mut Self::Tx, event: &SessionRevoked) -> sqlx::Result<()> {
+                sqlx::query("UPDATE session_views SET revoked = TRUE, version = $1 WHERE id = $2")
+                    .bind(event.version)
+                    .bind(event.session_id)
+                    .execute(&mut **tx)
+                    .await?;
+                Ok(())
+            }
+        }
+    };
+}
+
+impl_read_model!(PostgresDatabase);
+impl_read_model!(SqliteDatabase);

@@ -1,0 +1,362 @@
+//! One life of a producer: from its making to its first failure, or to its replacement.
+//!
+//! librdkafka calls back on the thread that polls it, which is ours: it serves the delivery reports,
+//! sweeps the queue after a failure, and closes the producer in the end. Nothing of that blocks an
+//! async thread.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientConfig, ClientContext, Message,
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    error::KafkaError,
+    message::{DeliveryResult, OwnedHeaders},
+    producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig},
+    types::RDKafkaErrorCode as Code,
+};
+use relaybox_core::{Error, ErrorKind, Result, Retry};
+use tokio::sync::oneshot;
+
+use crate::{
+    batch::{Batch, Results},
+    client::Monitor,
+    error,
+};
+
+/// How long a poll lasts: how late a failure is swept and a stop noticed, at most.
+const TICK: Duration = Duration::from_millis(50);
+/// How long after a failure the broker may still answer for what it has been sent.
+const GRACE: Duration = Duration::from_secs(1);
+/// How long a closing producer waits for its last delivery reports.
+const LAST_REPORTS: Duration = Duration::from_secs(2);
+
+/// A record as it goes out.
+pub(crate) struct Outgoing<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) value: Option<&'a [u8]>,
+    pub(crate) headers: OwnedHeaders,
+}
+
+/// A producer that stops for good at the first failure.
+///
+/// Hand over from one thread at a time: the order of the calls is the order of the records. Dropping
+/// it fails whatever is in flight.
+pub(crate) struct Producer {
+    client: Arc<BaseProducer<Reports>>,
+    life: Arc<Life>,
+    /// How many records were handed over.
+    turns: u64,
+    ended: Option<oneshot::Receiver<()>>,
+}
+
+impl Producer {
+    /// Makes a producer. Blocks while certificates are read.
+    pub(crate) fn start(
+        operation: &'static str,
+        config: &ClientConfig,
+        monitor: Monitor,
+    ) -> Result<Self> {
+        let life = Arc::new(Life::new(operation, monitor));
+        let client = BaseProducer::from_config_and_context(config, Reports(Arc::clone(&life)))
+            .map_err(|error| error::convert(operation, error))?;
+        let client = Arc::new(client);
+        let (end, ended) = oneshot::channel();
+        let (polled, lived) = (Arc::clone(&client), Arc::clone(&life));
+        thread::Builder::new()
+            .name("relaybox-producer".to_owned())
+            .spawn(move || serve(polled, &lived, end))
+            .map_err(|source| Error::new(ErrorKind::Other, operation).caused_by(source))?;
+        Ok(Self { client, life, turns: 0, ended: Some(ended) })
+    }
+
+    /// Hands records over in order. After the first refusal none is handed over any more.
+    pub(crate) fn hand_over<'a>(
+        &mut self,
+        records: impl ExactSizeIterator<Item = Outgoing<'a>>,
+    ) -> Results {
+        let Life { operation, latch, .. } = &*self.life;
+        let (batch, results) = Batch::new(operation, records.len());
+        let number = self.life.register(&batch);
+        let mut records = records.enumerate();
+        for (index, record) in records.by_ref() {
+            let turn = self.turns;
+            self.turns += 1;
+            let refusal = if latch.is_set() {
+                Some(halted(operation))
+            } else {
+                let ticket = Ticket { batch: Arc::clone(&batch), number, index, turn };
+                self.send(record, Box::new(ticket)).err()
+            };
+            if let Some(refusal) = refusal {
+                latch.set(turn);
+                self.life.settle(&batch, number, index, Err(refusal));
+                break;
+            }
+        }
+        for (index, _) in records {
+            self.life.settle(&batch, number, index, Err(halted(operation)));
+        }
+        results
+    }
+
+    fn send(&self, record: Outgoing<'_>, ticket: Box<Ticket>) -> Result<()> {
+        let Outgoing { topic, key, value, headers } = record;
+        let mut out = BaseRecord::with_opaque_to(topic, ticket).headers(headers);
+        (out.key, out.payload) = (key, value);
+        self.client.send(out).map_err(|(error, _)| match error.rdkafka_error_code() {
+            Some(code) => delivery_error(self.life.operation, code, topic),
+            None => error::convert(self.life.operation, error),
+        })
+    }
+
+    /// Whether it takes no record any more.
+    pub(crate) fn is_halted(&self) -> bool {
+        self.life.latch.is_set()
+    }
+
+    /// Refuses all further records.
+    pub(crate) fn halt(&self) {
+        self.life.latch.set(self.turns);
+    }
+
+    /// The librdkafka client itself, for metadata.
+    pub(crate) fn client(&self) -> Arc<BaseProducer<Reports>> {
+        Arc::clone(&self.client)
+    }
+
+    /// Why the brokers refuse this client, if they do.
+    pub(crate) fn monitor(&self) -> &Monitor {
+        &self.life.monitor
+    }
+
+    /// Fails what is in flight, and waits until all of it has its result.
+    pub(crate) async fn stop(mut self) {
+        self.life.stop.store(true, Ordering::Release);
+        if let Some(ended) = self.ended.take() {
+            // An error says that the thread is gone, which is as good.
+            drop(ended.await);
+        }
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        // The thread does the rest: closing a client blocks.
+        self.life.stop.store(true, Ordering::Release);
+    }
+}
+
+/// What the thread, the callbacks and the producer share.
+struct Life {
+    operation: &'static str,
+    monitor: Monitor,
+    latch: Latch,
+    stop: AtomicBool,
+    /// Batches with a result missing, in case librdkafka never reports it.
+    outstanding: Mutex<HashMap<u64, Weak<Batch>>>,
+    batches: AtomicU64,
+}
+
+impl Life {
+    fn new(operation: &'static str, monitor: Monitor) -> Self {
+        Self {
+            operation,
+            monitor,
+            latch: Latch::default(),
+            stop: AtomicBool::new(false),
+            outstanding: Mutex::default(),
+            batches: AtomicU64::new(0),
+        }
+    }
+
+    fn outstanding(&self) -> MutexGuard<'_, HashMap<u64, Weak<Batch>>> {
+        self.outstanding.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn register(&self, batch: &Arc<Batch>) -> u64 {
+        let number = self.batches.fetch_add(1, Ordering::Relaxed);
+        self.outstanding().insert(number, Arc::downgrade(batch));
+        number
+    }
+
+    fn settle(&self, batch: &Batch, number: u64, index: usize, result: Result<()>) {
+        if batch.settle(index, result) {
+            self.outstanding().remove(&number);
+        }
+    }
+
+    fn abandon(&self) {
+        let outstanding = std::mem::take(&mut *self.outstanding());
+        outstanding.values().filter_map(Weak::upgrade).for_each(|batch| batch.abandon());
+    }
+}
+
+/// Shut by the first failure, for good.
+#[derive(Debug)]
+struct Latch {
+    /// The turn of the earliest record that failed.
+    first_failed: AtomicU64,
+    /// Whether what was handed over is given up, too. It is not when the client refuses a record
+    /// itself: those before it are on their way, and nothing is wrong with them.
+    sweep: AtomicBool,
+    /// Why everything in flight was given up, when no single record is the cause.
+    cause: Mutex<Option<String>>,
+}
+
+impl Default for Latch {
+    fn default() -> Self {
+        let first_failed = AtomicU64::new(u64::MAX);
+        Self { first_failed, sweep: AtomicBool::new(false), cause: Mutex::default() }
+    }
+}
+
+impl Latch {
+    fn is_set(&self) -> bool {
+        self.first_failed.load(Ordering::Acquire) != u64::MAX
+    }
+
+    fn is_behind_failure(&self, turn: u64) -> bool {
+        turn > self.first_failed.load(Ordering::Acquire)
+    }
+
+    fn set(&self, turn: u64) {
+        self.first_failed.fetch_min(turn, Ordering::AcqRel);
+    }
+
+    fn set_and_sweep(&self, turn: u64) {
+        self.set(turn);
+        self.sweep.store(true, Ordering::Release);
+    }
+
+    fn cause(&self) -> MutexGuard<'_, Option<String>> {
+        self.cause.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whose delivery report it is.
+pub(crate) struct Ticket {
+    batch: Arc<Batch>,
+    number: u64,
+    index: usize,
+    turn: u64,
+}
+
+/// Takes librdkafka's callbacks.
+pub(crate) struct Reports(Arc<Life>);
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        self.0.monitor.forward(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let Some(refusal) = self.0.monitor.note(&error, reason) else { return };
+        // Records don't expire, so they would wait for a new password without anybody knowing why.
+        if !self.0.outstanding().is_empty() {
+            *self.0.latch.cause() = Some(refusal);
+            self.0.latch.set_and_sweep(0);
+        }
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = Box<Ticket>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
+        let Life { operation, latch, .. } = &*self.0;
+        let Ticket { batch, number, index, turn } = *ticket;
+        let result = match result {
+            Ok(_) if latch.is_behind_failure(turn) => {
+                // The broker has it, but nothing behind a failed record counts as published.
+                Err(halted(operation).with_retry(Retry::OutcomeUnknown))
+            }
+            Ok(_) => Ok(()),
+            Err((error, message)) => {
+                latch.set_and_sweep(turn);
+                let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+                Err(match &*latch.cause() {
+                    Some(refusal) => Error::new(ErrorKind::Authentication, operation)
+                        .detail(refusal.clone())
+                        .with_retry(Retry::OutcomeUnknown),
+                    None => delivery_error(operation, code, message.topic()),
+                })
+            }
+        };
+        self.0.settle(&batch, number, index, result);
+    }
+}
+
+/// The producer's thread.
+fn serve(client: Arc<BaseProducer<Reports>>, life: &Life, ended: oneshot::Sender<()>) {
+    let mut failed_at = None;
+    while !life.stop.load(Ordering::Acquire) {
+        client.poll(TICK);
+        if !life.latch.sweep.load(Ordering::Acquire) || client.in_flight_count() == 0 {
+            continue;
+        }
+        // Again and again: after a fatal error, librdkafka puts what the broker refuses for its
+        // sequence number back into the queue, where it would wait forever.
+        let since: &mut Instant = failed_at.get_or_insert_with(Instant::now);
+        let queue = PurgeConfig::default().queue().non_blocking();
+        client.purge(if since.elapsed() < GRACE { queue } else { queue.inflight() });
+    }
+    life.latch.set(u64::MAX - 1);
+    let deadline = Instant::now() + LAST_REPORTS;
+    while client.in_flight_count() > 0 && Instant::now() < deadline {
+        client.purge(PurgeConfig::default().queue().inflight().non_blocking());
+        client.poll(TICK);
+    }
+    life.abandon();
+    // Says that it is over; closing the client may take longer.
+    drop(ended);
+}
+
+fn halted(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Halted, operation).detail("an earlier record failed")
+}
+
+fn delivery_error(operation: &'static str, code: Code, topic: &str) -> Error {
+    let error = error::from_code(operation, code);
+    match code {
+        Code::PurgeQueue | Code::PurgeInflight => {
+            error.detail("it was dropped because an earlier record failed, or the producer closed")
+        }
+        Code::Fatal => error.detail("an earlier record failed"),
+        Code::UnknownTopic | Code::UnknownTopicOrPartition => {
+            error.detail(format!("the topic {topic} doesn't exist"))
+        }
+        Code::TopicAuthorizationFailed => {
+            error.detail(format!("not authorised to write to the topic {topic}"))
+        }
+        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => error.detail(format!(
+            "larger than the client (message.max.bytes) or the topic {topic} (max.message.bytes) takes"
+        )),
+        Code::QueueFull => error.detail("the producer's queue is full (KafkaConfig::queue)"),
+        _ => error.detail(format!("the topic {topic} refused it: {code}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_acknowledged_behind_a_failed_record_does_not_count() {
+        let latch = Latch::default();
+        assert!(!latch.is_set() && !latch.is_behind_failure(7));
+        latch.set(5);
+        latch.set(9);
+        assert!(latch.is_set());
+        assert!(!latch.is_behind_failure(4), "it was before the failure");
+        assert!(latch.is_behind_failure(6));
+    }
+}

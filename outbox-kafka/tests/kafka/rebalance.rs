@@ -1,0 +1,159 @@
+//! Partitions that change hands.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+    time::Duration,
+};
+
+use relaybox_core::{ConsumerName, ErrorKind, EventSource, Partition, Received, TopicName};
+use relaybox_kafka::KafkaSource;
+
+use crate::support::{Cluster, batch, on_both, publish_numbers, unique_group, values, within};
+
+const PARTITIONS: i32 = 4;
+const KEYS: u32 = 20;
+
+fn join(cluster: &Cluster, group: &ConsumerName, topic: &TopicName, handover: u64) -> KafkaSource {
+    KafkaSource::builder(cluster.config(), group.clone(), vec![topic.clone()])
+        .max_batch(5)
+        .handover(Duration::from_secs(handover))
+        .build()
+        .unwrap()
+}
+
+async fn publish(cluster: &Cluster, topic: &TopicName, from: u32, to: u32) {
+    let bus = cluster.bus();
+    for key in 0..KEYS {
+        publish_numbers(&bus, topic, &format!("k{key}"), from, to).await;
+    }
+}
+
+/// Takes a batch of every partition, and keeps them out.
+async fn take_all(source: &KafkaSource) -> BTreeMap<i32, (Partition, i64)> {
+    let mut out = BTreeMap::new();
+    while out.len() < usize::try_from(PARTITIONS).unwrap() {
+        let (partition, deliveries) = batch(source).await;
+        out.insert(partition.number, (partition, deliveries.last().unwrap().offset));
+    }
+    out
+}
+
+/// The partitions that are taken from a member while its batches are out.
+async fn revoked(source: &KafkaSource) -> Partition {
+    match within(source.receive()).await.unwrap() {
+        Received::Revoked(partition) => partition,
+        Received::Batch { partition, .. } => panic!("{partition} gave a second batch"),
+    }
+}
+
+on_both!(a_partition_waits_for_its_batch_before_it_is_handed_over, async |cluster: Cluster| {
+    let (topic, group) = (cluster.topic(PARTITIONS).await, unique_group());
+    publish(&cluster, &topic, 0, 10).await;
+    let first = join(&cluster, &group, &topic, 30);
+    let out = take_all(&first).await;
+    let second = join(&cluster, &group, &topic, 30);
+
+    // Two of four go; what is acknowledged now still counts.
+    let leaving = [revoked(&first).await, revoked(&first).await];
+    for partition in &leaving {
+        first.acknowledge(partition, out[&partition.number].1).await.unwrap();
+    }
+    let mut taken = BTreeSet::new();
+    while taken.len() < leaving.len() {
+        let (partition, deliveries) = batch(&second).await;
+        let expected = out[&partition.number].1 + 1;
+        if taken.insert(partition.number) {
+            assert_eq!(deliveries[0].offset, expected, "{partition}");
+        }
+        second.acknowledge(&partition, deliveries.last().unwrap().offset).await.unwrap();
+    }
+    let names: BTreeSet<_> = leaving.iter().map(|partition| partition.number).collect();
+    assert_eq!(taken, names);
+
+    // Gone is gone, and what stayed is still ours.
+    for (number, (partition, through)) in &out {
+        let result = first.acknowledge(partition, *through).await;
+        match names.contains(number) {
+            true => assert_eq!(result.unwrap_err().kind(), ErrorKind::Revoked),
+            false => result.unwrap(),
+        }
+        first.release(partition).await.unwrap();
+    }
+    tokio::try_join!(first.close(), second.close()).unwrap();
+});
+
+on_both!(
+    a_batch_that_is_never_settled_is_handed_over_after_the_deadline,
+    async |cluster: Cluster| {
+        let (topic, group) = (cluster.topic(PARTITIONS).await, unique_group());
+        publish(&cluster, &topic, 0, 10).await;
+        let first = join(&cluster, &group, &topic, 1);
+        let out = take_all(&first).await;
+        let second = join(&cluster, &group, &topic, 1);
+        let (partition, deliveries) = batch(&second).await;
+        assert_eq!(deliveries[0].offset, 0, "nothing of it was acknowledged");
+        let (before, through) = &out[&partition.number];
+        let late = first.acknowledge(before, *through).await.unwrap_err();
+        assert_eq!(late.kind(), ErrorKind::Revoked);
+        first.release(before).await.unwrap();
+        tokio::try_join!(first.close(), second.close()).unwrap();
+    }
+);
+
+on_both!(members_that_come_and_go_lose_nothing_and_keep_the_order, async |cluster: Cluster| {
+    let (topic, group) = (cluster.topic(PARTITIONS).await, unique_group());
+    publish(&cluster, &topic, 0, 30).await;
+    let total = usize::try_from(KEYS * 30).unwrap();
+    // By key, what was acknowledged, in the order of acknowledgement.
+    let log: Mutex<BTreeMap<Vec<u8>, Vec<u32>>> = Mutex::default();
+    let distinct = || {
+        let log = log.lock().unwrap();
+        log.values().map(|seen| seen.iter().collect::<BTreeSet<_>>().len()).sum::<usize>()
+    };
+    let work = async |source: &KafkaSource, batches: usize| {
+        for _ in 0..batches {
+            if distinct() == total {
+                return;
+            }
+            let received = tokio::time::timeout(Duration::from_secs(1), source.receive()).await;
+            match received {
+                Ok(Ok(Received::Batch { partition, deliveries })) => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    let through = deliveries.last().unwrap().offset;
+                    let numbers = values(&deliveries);
+                    if source.acknowledge(&partition, through).await.is_ok() {
+                        let mut log = log.lock().unwrap();
+                        for (delivery, number) in deliveries.iter().zip(numbers) {
+                            log.entry(delivery.key.as_ref().unwrap().to_vec())
+                                .or_default()
+                                .push(number);
+                        }
+                    }
+                }
+                Ok(Ok(Received::Revoked(partition))) => source.release(&partition).await.unwrap(),
+                Ok(Err(error)) => panic!("{error}"),
+                Err(_) => {}
+            }
+        }
+    };
+    let stayer = join(&cluster, &group, &topic, 10);
+    let comers = async {
+        for _ in 0..3 {
+            let source = join(&cluster, &group, &topic, 10);
+            work(&source, 8).await;
+            source.close().await.unwrap();
+        }
+    };
+    tokio::join!(work(&stayer, 10_000), comers);
+    stayer.close().await.unwrap();
+    for (key, seen) in log.into_inner().unwrap() {
+        let mut firsts = Vec::new();
+        seen.iter().for_each(|n| {
+            if !firsts.contains(n) {
+                firsts.push(*n)
+            }
+        });
+        assert_eq!(firsts, (0..30).collect::<Vec<_>>(), "{}", String::from_utf8_lossy(&key));
+    }
+});

@@ -1,0 +1,259 @@
+//! What a source gives, and when.
+
+use std::time::Duration;
+
+use rdkafka::{
+    message::{Header, OwnedHeaders},
+    producer::{BaseProducer, BaseRecord, Producer as _},
+};
+use relaybox_core::{ErrorKind, EventBus, EventSource};
+use relaybox_kafka::{KafkaSource, StartAt};
+
+use crate::support::{
+    Cluster, PATIENCE, batch, client, on_both, publish_numbers, unique_group, unique_topic, values,
+    within,
+};
+
+/// Long enough for what must not come to come.
+const A_WHILE: Duration = Duration::from_millis(500);
+
+fn source(cluster: &Cluster, topic: &relaybox_core::TopicName) -> KafkaSource {
+    KafkaSource::new(cluster.config(), unique_group(), vec![topic.clone()]).unwrap()
+}
+
+on_both!(a_partition_gives_one_batch_at_a_time_in_order, async |cluster: Cluster| {
+    let (topic, bus) = (cluster.topic(1).await, cluster.bus());
+    publish_numbers(&bus, &topic, "k", 0, 25).await;
+    let source = KafkaSource::builder(cluster.config(), unique_group(), vec![topic.clone()])
+        .max_batch(10)
+        .build()
+        .unwrap();
+    let mut seen = Vec::new();
+    while seen.len() < 25 {
+        let (partition, deliveries) = batch(&source).await;
+        assert!(deliveries.len() <= 10);
+        seen.extend(values(&deliveries));
+        let second = tokio::time::timeout(A_WHILE, source.receive()).await;
+        assert!(second.is_err(), "a batch is out: {second:?}");
+        source.acknowledge(&partition, deliveries.last().unwrap().offset).await.unwrap();
+    }
+    assert_eq!(seen, (0..25).collect::<Vec<_>>());
+    source.close().await.unwrap();
+});
+
+on_both!(a_batch_ends_with_the_record_that_passes_its_bytes, async |cluster: Cluster| {
+    let (topic, bus) = (cluster.topic(1).await, cluster.bus());
+    let payload = |n: u32| format!("{n:01000}");
+    let records = (0..10).map(|n| crate::support::record(&topic, "k", payload(n))).collect();
+    bus.publish(records).await.into_iter().for_each(|result| result.unwrap());
+    let source = KafkaSource::builder(cluster.config(), unique_group(), vec![topic.clone()])
+        .max_batch_bytes(2_500)
+        .build()
+        .unwrap();
+    let mut seen = 0;
+    while seen < 10 {
+        let (partition, deliveries) = batch(&source).await;
+        assert!(deliveries.len() <= 3, "{}", deliveries.len());
+        seen += deliveries.len();
+        source.acknowledge(&partition, deliveries.last().unwrap().offset).await.unwrap();
+    }
+    source.close().await.unwrap();
+});
+
+on_both!(what_was_not_acknowledged_comes_again_to_the_next_member, async |cluster: Cluster| {
+    let (topic, bus, group) = (cluster.topic(1).await, cluster.bus(), unique_group());
+    publish_numbers(&bus, &topic, "k", 0, 20).await;
+    let join = || {
+        KafkaSource::builder(cluster.config(), group.clone(), vec![topic.clone()])
+            .max_batch(10)
+            .build()
+    };
+    let first = join().unwrap();
+    let (partition, deliveries) = batch(&first).await;
+    first.acknowledge(&partition, deliveries.last().unwrap().offset).await.unwrap();
+    let acknowledged = u32::try_from(deliveries.len()).unwrap();
+    let (_, out) = batch(&first).await;
+    assert_eq!(values(&out)[0], acknowledged);
+    first.close().await.unwrap();
+
+    let second = join().unwrap();
+    let (_, again) = batch(&second).await;
+    assert_eq!(values(&again)[0], acknowledged, "the acknowledged ones are over, the rest is not");
+    second.close().await.unwrap();
+});
+
+on_both!(a_released_batch_comes_again_before_anything_behind_it, async |cluster: Cluster| {
+    let (topic, bus) = (cluster.topic(1).await, cluster.bus());
+    publish_numbers(&bus, &topic, "k", 0, 30).await;
+    let source = KafkaSource::builder(cluster.config(), unique_group(), vec![topic.clone()])
+        .max_batch(10)
+        .build()
+        .unwrap();
+    for _ in 0..3 {
+        let (partition, deliveries) = batch(&source).await;
+        assert_eq!(values(&deliveries)[0], 0);
+        source.release(&partition).await.unwrap();
+    }
+    let mut seen = Vec::new();
+    while seen.len() < 30 {
+        let (partition, deliveries) = batch(&source).await;
+        seen.extend(values(&deliveries));
+        source.acknowledge(&partition, deliveries.last().unwrap().offset).await.unwrap();
+    }
+    assert_eq!(seen, (0..30).collect::<Vec<_>>());
+    source.close().await.unwrap();
+});
+
+on_both!(
+    after_half_a_batch_was_acknowledged_the_next_begins_with_the_other_half,
+    async |cluster: Cluster| {
+        let (topic, bus) = (cluster.topic(1).await, cluster.bus());
+        publish_numbers(&bus, &topic, "k", 0, 10).await;
+        let source = source(&cluster, &topic);
+        let (partition, deliveries) = batch(&source).await;
+        assert_eq!(deliveries.len(), 10);
+        source.acknowledge(&partition, deliveries[3].offset).await.unwrap();
+        source.release(&partition).await.unwrap();
+        let (_, rest) = batch(&source).await;
+        assert_eq!(values(&rest)[0], 4);
+        source.close().await.unwrap();
+    }
+);
+
+on_both!(a_dropped_receive_loses_nothing, async |cluster: Cluster| {
+    let (topic, bus) = (cluster.topic(1).await, cluster.bus());
+    let source = source(&cluster, &topic);
+    let publish = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        publish_numbers(&bus, &topic, "k", 0, 1).await;
+    };
+    let impatient = async {
+        for _ in 0..200 {
+            let received = tokio::time::timeout(Duration::from_millis(20), source.receive()).await;
+            if let Ok(received) = received {
+                return Some(received.unwrap());
+            }
+        }
+        None
+    };
+    let ((), received) = tokio::join!(publish, impatient);
+    assert!(received.is_some());
+    source.close().await.unwrap();
+});
+
+on_both!(records_come_byte_for_byte, async |cluster: Cluster| {
+    let topic = cluster.topic(1).await;
+    let brokers = match &cluster {
+        Cluster::Embedded(cluster) => cluster.brokers(),
+        Cluster::Broker(brokers) => brokers.clone(),
+    };
+    let producer: BaseProducer = client(&brokers).create().unwrap();
+    let headers = OwnedHeaders::new()
+        .insert(Header { key: "b", value: Some(&[0xff_u8, 0x00][..]) })
+        .insert(Header { key: "a", value: None::<&[u8]> })
+        .insert(Header { key: "b", value: Some(&b"again"[..]) });
+    let full = BaseRecord::<[u8], [u8]>::to(topic.as_str());
+    producer.send(full.key(&[1, 0xfe]).payload(&[0xfd]).headers(headers)).unwrap();
+    producer.send(BaseRecord::<[u8], [u8]>::to(topic.as_str())).unwrap();
+    producer.flush(PATIENCE).unwrap();
+
+    let source = source(&cluster, &topic);
+    let mut all = Vec::new();
+    while all.len() < 2 {
+        let (partition, deliveries) = batch(&source).await;
+        source.acknowledge(&partition, deliveries.last().unwrap().offset).await.unwrap();
+        all.extend(deliveries);
+    }
+    assert_eq!(all[0].key.as_deref(), Some(&[1, 0xfe][..]));
+    assert_eq!(all[0].value.as_deref(), Some(&[0xfd][..]));
+    let headers: Vec<_> = all[0].headers().collect();
+    assert_eq!(headers, [("b", &[0xff, 0x00][..]), ("a", &[][..]), ("b", &b"again"[..])]);
+    assert!(all[0].timestamp.is_some());
+    assert_eq!((all[1].key.as_ref(), all[1].value.as_ref()), (None, None));
+    source.close().await.unwrap();
+});
+
+on_both!(partitions_take_turns, async |cluster: Cluster| {
+    let (topic, bus) = (cluster.topic(4).await, cluster.bus());
+    for key in 0..40 {
+        publish_numbers(&bus, &topic, &format!("k{key}"), 0, 5).await;
+    }
+    let source = KafkaSource::builder(cluster.config(), unique_group(), vec![topic.clone()])
+        .max_batch(5)
+        .build()
+        .unwrap();
+    let mut partitions = std::collections::BTreeSet::new();
+    let mut out = Vec::new();
+    // A batch of each can be out at the same time.
+    while partitions.len() < 4 {
+        let (partition, deliveries) = batch(&source).await;
+        assert!(partitions.insert(partition.number), "one batch a partition");
+        out.push((partition, deliveries.last().unwrap().offset));
+    }
+    for (partition, through) in out {
+        source.acknowledge(&partition, through).await.unwrap();
+    }
+    source.close().await.unwrap();
+});
+
+on_both!(a_group_that_starts_at_the_latest_misses_what_was_before, async |cluster: Cluster| {
+    let (topic, bus) = (cluster.topic(1).await, cluster.bus());
+    publish_numbers(&bus, &topic, "k", 0, 5).await;
+    let source = KafkaSource::builder(cluster.config(), unique_group(), vec![topic.clone()])
+        .start_at(StartAt::Latest)
+        .build()
+        .unwrap();
+    // It has no offset until it has looked, so write until it has.
+    let mut next = 5;
+    let (_, deliveries) = loop {
+        publish_numbers(&bus, &topic, "k", next, next + 1).await;
+        next += 1;
+        tokio::select! {
+            received = batch(&source) => break received,
+            () = tokio::time::sleep(Duration::from_millis(200)) => {}
+        }
+    };
+    assert!(values(&deliveries)[0] >= 5);
+    source.close().await.unwrap();
+});
+
+on_both!(a_closed_source_gives_and_takes_nothing, async |cluster: Cluster| {
+    let (topic, bus) = (cluster.topic(1).await, cluster.bus());
+    publish_numbers(&bus, &topic, "k", 0, 1).await;
+    let source = source(&cluster, &topic);
+    let (partition, deliveries) = batch(&source).await;
+    within(source.close()).await.unwrap();
+    within(source.close()).await.unwrap();
+    assert!(within(source.receive()).await.is_err());
+    let late = source.acknowledge(&partition, deliveries[0].offset).await.unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::Revoked);
+});
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_topic_is_reported_and_taken_up_once_it_is_there() {
+    let Some(cluster) = Cluster::broker() else { return };
+    let topic = unique_topic();
+    let config = cluster.config().set("topic.metadata.refresh.interval.ms", "1000").unwrap();
+    let source = KafkaSource::new(config, unique_group(), vec![topic.clone()]).unwrap();
+    let error = within(source.receive()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TopicUnavailable);
+    assert!(error.to_string().contains(topic.as_str()), "{error}");
+    cluster.make(&topic, 1, &[]).await;
+    publish_numbers(&cluster.bus(), &topic, "k", 0, 1).await;
+    let received = within(async {
+        loop {
+            if let Ok(received) = source.receive().await {
+                return received;
+            }
+        }
+    });
+    assert!(matches!(received.await, relaybox_core::Received::Batch { .. }));
+    source.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_source_of_no_topic_is_refused() {
+    let config = relaybox_kafka::KafkaConfig::new("127.0.0.1:1");
+    let error = KafkaSource::new(config, unique_group(), Vec::new()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+}
