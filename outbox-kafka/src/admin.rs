@@ -7,7 +7,8 @@ use std::{
 };
 
 use rdkafka::{
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication, TopicResult},
     config::FromClientConfigAndContext,
     metadata::MetadataTopic,
     producer::Producer as _,
@@ -43,8 +44,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// # Ok(()) }
 /// ```
 pub struct KafkaAdmin {
-    client: Option<AdminClient<Monitor>>,
-    /// Asks for metadata: librdkafka tells nobody the admin client's errors.
+    settings: ClientConfig,
+    /// Asks for metadata. It says why it is refused; the client that makes topics doesn't.
     probe: Producer,
     timeout: Duration,
 }
@@ -130,10 +131,8 @@ impl KafkaAdmin {
     /// SCRAM is asked for without the feature `tls`.
     pub fn new(config: KafkaConfig) -> Result<Self> {
         let monitor = Monitor::new(&config);
-        let probe = Producer::start(ENSURE, &config.producer()?, monitor.clone())?;
-        let client = AdminClient::from_config_and_context(&config.client()?, monitor)
-            .map_err(|error| error::convert(ENSURE, error))?;
-        Ok(Self { client: Some(client), probe, timeout: Duration::from_secs(30) })
+        let probe = Producer::start(ENSURE, &config.producer()?, monitor)?;
+        Ok(Self { settings: config.client()?, probe, timeout: Duration::from_secs(30) })
     }
 
     /// Sets how long [`ensure_topics`](Self::ensure_topics) may take; 30 s by default.
@@ -183,16 +182,15 @@ impl KafkaAdmin {
     }
 
     async fn create(&self, missing: &[&TopicSpec], deadline: Instant) -> Result<()> {
-        let Some(client) = self.client.as_ref().filter(|_| !missing.is_empty()) else {
+        if missing.is_empty() {
             return Ok(());
-        };
+        }
+        let (settings, monitor) = (self.settings.clone(), self.probe.monitor().clone());
+        let client = off_thread(ENSURE, move || TopicClient::start(&settings, monitor)).await?;
         let left = deadline.saturating_duration_since(Instant::now());
         let options = AdminOptions::new().request_timeout(Some(left)).operation_timeout(Some(left));
         let topics: Vec<_> = missing.iter().map(|spec| new_topic(spec)).collect();
-        let results = client
-            .create_topics(&topics, &options)
-            .await
-            .map_err(|error| error::convert(ENSURE, error))?;
+        let results = client.create(&topics, &options).await?;
         for result in results {
             match result {
                 // Somebody else was faster.
@@ -221,18 +219,39 @@ impl KafkaAdmin {
     }
 }
 
-impl Drop for KafkaAdmin {
-    fn drop(&mut self) {
-        // Closing waits for a thread of the client's. If there is no thread to spare, it waits here.
-        if let Some(client) = self.client.take() {
-            drop(thread::Builder::new().spawn(move || drop(client)));
-        }
-    }
-}
-
 impl fmt::Debug for KafkaAdmin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KafkaAdmin").field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+/// Lives for one request only: rdkafka reads nothing of what librdkafka queues up for it.
+struct TopicClient(Option<AdminClient<Monitor>>);
+
+impl TopicClient {
+    fn start(settings: &ClientConfig, monitor: Monitor) -> Result<Self> {
+        AdminClient::from_config_and_context(settings, monitor)
+            .map(|client| Self(Some(client)))
+            .map_err(|error| error::convert(ENSURE, error))
+    }
+
+    async fn create(
+        &self,
+        topics: &[NewTopic<'_>],
+        options: &AdminOptions,
+    ) -> Result<Vec<TopicResult>> {
+        let Some(client) = &self.0 else { return Ok(Vec::new()) };
+        let created = client.create_topics(topics, options).await;
+        created.map_err(|error| error::convert(ENSURE, error))
+    }
+}
+
+impl Drop for TopicClient {
+    fn drop(&mut self) {
+        // Closing waits for a thread of the client's. If there is no thread to spare, it waits here.
+        if let Some(client) = self.0.take() {
+            drop(thread::Builder::new().spawn(move || drop(client)));
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use std::{
 };
 
 use rdkafka::{
-    ClientContext, client::Client, config::RDKafkaLogLevel, error::KafkaError, metadata::Metadata,
-    types::RDKafkaErrorCode as Code,
+    ClientContext, client::Client, config::RDKafkaLogLevel, consumer::ConsumerContext,
+    error::KafkaError, metadata::Metadata, types::RDKafkaErrorCode as Code,
 };
 use relaybox_core::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
@@ -90,6 +90,8 @@ impl Monitor {
         }
     }
 }
+
+impl ConsumerContext for Monitor {}
 
 impl ClientContext for Monitor {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {

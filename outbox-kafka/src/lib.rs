@@ -51,6 +51,7 @@ mod dead_letter;
 mod embedded;
 mod error;
 mod producer;
+mod redrive;
 mod secret;
 mod source;
 
@@ -60,6 +61,7 @@ pub use self::{
     config::{KafkaConfig, Sasl, Tls},
     dead_letter::dead_letter_topic,
     embedded::EmbeddedCluster,
+    redrive::{KafkaRedrive, Redriven},
     secret::Secret,
     source::{KafkaSource, KafkaSourceBuilder, StartAt},
 };

@@ -109,7 +109,7 @@ fn classify_sqlstate(code: &str) -> ErrorKind {
         "57014" | "25P03" | "25P04" => ErrorKind::Timeout,
         // A role without the right is refused just as one with a wrong password.
         "42501" => ErrorKind::Authentication,
-        "42P01" | "42703" | "42P07" | "3F000" | "42883" | "42804" | "42P10" => ErrorKind::Schema,
+        "3F000" => ErrorKind::Schema,
         "3D000" => ErrorKind::Invalid,
         // After a failover, connections to what is a standby now.
         "25006" => ErrorKind::Unavailable,
@@ -117,6 +117,7 @@ fn classify_sqlstate(code: &str) -> ErrorKind {
             "08" | "53" | "57" | "58" => ErrorKind::Unavailable,
             "28" => ErrorKind::Authentication,
             "40" => ErrorKind::Conflict,
+            "42" => ErrorKind::Schema,
             "22" | "23" => ErrorKind::Rejected,
             _ => ErrorKind::Other,
         },
@@ -176,6 +177,7 @@ mod tests {
             ("28P01", ErrorKind::Authentication),
             ("42501", ErrorKind::Authentication),
             ("42P01", ErrorKind::Schema),
+            ("42601", ErrorKind::Schema),
             ("23514", ErrorKind::Rejected),
             ("XX000", ErrorKind::Other),
             ("", ErrorKind::Other),

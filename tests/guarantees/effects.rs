@@ -24,6 +24,12 @@ pub(crate) struct WriteEffect {
     slow: bool,
 }
 
+impl WriteEffect {
+    pub(crate) fn failing(failures: Arc<AtomicU32>) -> Self {
+        Self { failures, slow: false }
+    }
+}
+
 #[async_trait]
 impl EventHandler<Changed, Transaction<'static, Postgres>> for WriteEffect {
     async fn handle(
@@ -112,7 +118,10 @@ async fn a_failed_handler_leaves_neither_effect_nor_mark() {
     let first = Running::start(|shutdown| first.run(shutdown));
     // Five attempts, then the dead-letter topic.
     until("the dead letter", async || {
-        database.number("SELECT count(*) FROM given_up_events WHERE progress = 'dead_lettered'").await == 1
+        database
+            .number("SELECT count(*) FROM given_up_events WHERE progress = 'dead_lettered'")
+            .await
+            == 1
     })
     .await;
     assert_eq!(u32::MAX - failures.load(Ordering::SeqCst), 5);

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use relaybox::{
-    Acquired, ErrorKind, Label, OutboxStore, ReadRequest, RelayId, Settlement,
-};
+use relaybox::{Acquired, ErrorKind, Label, OutboxStore, ReadRequest, RelayId, Settlement};
 use relaybox_tests::{Database, Process, RelayOptions, Topic, per_key, server, servers, until};
 
 use crate::{Running, drained, relay};

@@ -7,6 +7,7 @@ mod effects;
 mod lease;
 mod poison;
 mod publishing;
+mod redrive;
 mod spine;
 mod strangers;
 mod unreachable;

@@ -2,9 +2,7 @@
 
 use std::collections::HashSet;
 
-use relaybox_tests::{
-    Changed, Database, Process, RelayOptions, Topic, per_key, servers, share,
-};
+use relaybox_tests::{Changed, Database, Process, RelayOptions, Topic, per_key, servers, share};
 
 use crate::{Running, drained, relay};
 

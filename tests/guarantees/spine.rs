@@ -19,7 +19,8 @@ async fn a_committed_change_has_its_effect_exactly_once_and_in_order() {
         database.change(&format!("t{}", n % 9)).await;
     }
     drained(&database).await;
-    until("all effects", async || database.number("SELECT count(*) FROM effects").await >= 300).await;
+    until("all effects", async || database.number("SELECT count(*) FROM effects").await >= 300)
+        .await;
     relay.stop().await;
     consumer.stop().await;
     assert_eq!(database.number("SELECT count(DISTINCT event_id) FROM effects").await, 300);

@@ -13,7 +13,10 @@ async fn nothing_waits_for_a_strangers_transaction() {
     let mut strangers = Vec::new();
     for pool in [&database.pool, &elsewhere.pool] {
         let mut stranger = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await.unwrap();
-        sqlx::query("INSERT INTO things VALUES ('stranger', 0)").execute(&mut *stranger).await.unwrap();
+        sqlx::query("INSERT INTO things VALUES ('stranger', 0)")
+            .execute(&mut *stranger)
+            .await
+            .unwrap();
         strangers.push(stranger);
     }
     let relay = Running::relay(relay(&database, &topic));

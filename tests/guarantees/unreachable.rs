@@ -61,8 +61,7 @@ async fn an_unreachable_broker_charges_nobody_and_what_waits_is_published_later(
     for _ in 0..20 {
         database.change("t").await;
     }
-    let nowhere =
-        KafkaBus::new(KafkaConfig::new(format!("127.0.0.1:{}", nobody()))).unwrap();
+    let nowhere = KafkaBus::new(KafkaConfig::new(format!("127.0.0.1:{}", nobody()))).unwrap();
     let in_vain = Running::relay(
         Relay::builder(database.store(), nowhere)
             .topics(topic.map())

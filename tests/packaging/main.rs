@@ -6,8 +6,7 @@ use std::process::Command;
 
 fn cargo(arguments: &[&str]) -> String {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    let output =
-        Command::new(env!("CARGO")).current_dir(root).args(arguments).output().unwrap();
+    let output = Command::new(env!("CARGO")).current_dir(root).args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
@@ -15,8 +14,19 @@ fn cargo(arguments: &[&str]) -> String {
 /// The names of all crates that a user of these features compiles.
 fn tree(package: &str, features: &str) -> Vec<String> {
     let tree = cargo(&[
-        "tree", "--offline", "--locked", "-p", package, "--features", features, "-e", "normal,build",
-        "--prefix", "none", "--format", "{p}",
+        "tree",
+        "--offline",
+        "--locked",
+        "-p",
+        package,
+        "--features",
+        features,
+        "-e",
+        "normal,build",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}",
     ]);
     tree.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
 }
@@ -24,8 +34,16 @@ fn tree(package: &str, features: &str) -> Vec<String> {
 #[test]
 fn a_feature_pulls_in_its_own_driver_and_no_other() {
     let drivers = [
-        "sqlx-core", "sqlx-postgres", "sqlx-sqlite", "libsqlite3-sys", "rdkafka", "rdkafka-sys", "mongodb",
-        "openssl-sys", "rustls", "mockall",
+        "sqlx-core",
+        "sqlx-postgres",
+        "sqlx-sqlite",
+        "libsqlite3-sys",
+        "rdkafka",
+        "rdkafka-sys",
+        "mongodb",
+        "openssl-sys",
+        "rustls",
+        "mockall",
     ];
     let expected: &[(&str, &[&str])] = &[
         ("", &[]),
@@ -39,8 +57,11 @@ fn a_feature_pulls_in_its_own_driver_and_no_other() {
     ];
     for (features, wanted) in expected {
         let tree = tree("relaybox", features);
-        let mut found: Vec<_> =
-            drivers.iter().copied().filter(|driver| tree.iter().any(|name| name == driver)).collect();
+        let mut found: Vec<_> = drivers
+            .iter()
+            .copied()
+            .filter(|driver| tree.iter().any(|name| name == driver))
+            .collect();
         found.sort_unstable();
         assert_eq!(&found[..], *wanted, "with the features {features:?}");
     }
@@ -61,8 +82,14 @@ fn a_package_contains_its_sources_readme_and_licences_only() {
     {
         let list = cargo(&["package", "--offline", "--allow-dirty", "--list", "-p", package]);
         let allowed = [
-            "Cargo.toml", "Cargo.toml.orig", "Cargo.lock", "README.md", "CHANGELOG.md", "LICENSE-MIT",
-            "LICENSE-APACHE", ".cargo_vcs_info.json",
+            "Cargo.toml",
+            "Cargo.toml.orig",
+            "Cargo.lock",
+            "README.md",
+            "CHANGELOG.md",
+            "LICENSE-MIT",
+            "LICENSE-APACHE",
+            ".cargo_vcs_info.json",
         ];
         for file in list.lines() {
             assert!(file.starts_with("src/") || allowed.contains(&file), "{package}: {file}");

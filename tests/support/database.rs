@@ -28,7 +28,10 @@ impl Database {
     pub async fn create(admin_url: &str) -> Self {
         let name = format!("relaybox_test_{}", Uuid::new_v4().simple());
         let mut admin = PgConnection::connect(admin_url).await.unwrap();
-        sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut admin).await.unwrap();
+        sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+            .execute(&mut admin)
+            .await
+            .unwrap();
         let options = PgConnectOptions::from_str(admin_url).unwrap().database(&name);
         let pool = PgPoolOptions::new().max_connections(20).connect_with(options).await.unwrap();
         PgMigrator::new(pool.clone(), Tables::default()).run().await.unwrap();

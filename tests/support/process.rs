@@ -58,7 +58,9 @@ impl Process {
 
     /// Sends it a signal: `KILL`, `STOP`, `CONT`, `TERM`.
     pub fn signal(&self, signal: &str) {
-        let kill = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status();
+        let kill = Command::new("kill")
+            .args([&format!("-{signal}"), &self.child.id().to_string()])
+            .status();
         assert!(kill.unwrap().success(), "kill -{signal}");
     }
 

@@ -87,9 +87,7 @@ fn read_to_the_end(brokers: &str, topic: &str) -> Vec<Envelope> {
         let (low, high) =
             consumer.fetch_watermarks(topic, partition, Duration::from_secs(10)).unwrap();
         remaining += high - low;
-        assignment
-            .add_partition_offset(topic, partition, rdkafka::Offset::Beginning)
-            .unwrap();
+        assignment.add_partition_offset(topic, partition, rdkafka::Offset::Beginning).unwrap();
     }
     consumer.assign(&assignment).unwrap();
     let mut envelopes = Vec::new();

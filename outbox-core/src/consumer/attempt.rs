@@ -105,16 +105,20 @@ impl<S: EventSource, P: ProcessedEventStore> Shared<S, P> {
     fn judge_handler(&self, error: &HandlerError) -> Failed {
         let source = error.source();
         let own = source.downcast_ref::<Error>();
-        let infrastructure = own
-            .filter(|own| own.is_infrastructure())
-            .map(Error::kind)
-            .or_else(|| self.inbox.classify(source));
-        match infrastructure {
-            Some(kind) if !error.is_permanent() => Failed::Infrastructure(
+        let surroundings = match own {
+            // An outbox without its tables is no event's fault: a person must mend it.
+            Some(own) if own.kind() == ErrorKind::Schema => Some(ErrorKind::Schema),
+            Some(own) if own.is_infrastructure() => Some(own.kind()),
+            _ if error.is_permanent() => None,
+            _ => self.inbox.classify(source),
+        };
+        match surroundings {
+            // A statement that takes too long is the handler's own, and would be again.
+            Some(kind) if kind != ErrorKind::Timeout => Failed::Infrastructure(
                 Error::new(kind, "handle an event").detail(error_chain(source)),
             ),
             _ => Failed::Event {
-                kind: own.map_or(ErrorKind::Other, Error::kind),
+                kind: own.map(Error::kind).or(surroundings).unwrap_or(ErrorKind::Other),
                 reason: error_chain(source),
                 permanent: error.is_permanent(),
             },

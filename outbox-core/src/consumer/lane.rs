@@ -13,9 +13,9 @@ use super::{
     is_final,
 };
 use crate::{
-    DeadLetterNotice, Delivery, Envelope, Error, ErrorKind, EventSource, Failure, GiveUp, Offset,
-    Partition, ProcessedEventStore, Result, cloudevents, error_chain, retry::Backoff, telemetry,
-    trace,
+    ConsumerName, DeadLetterNotice, Delivery, Envelope, Error, ErrorKind, EventSource, Failure,
+    GiveUp, Offset, Partition, ProcessedEventStore, Result, cloudevents, error_chain,
+    retry::Backoff, telemetry, trace,
 };
 
 /// How much of an error's text a dead letter keeps, in bytes.
@@ -102,6 +102,10 @@ impl<S: EventSource, P: ProcessedEventStore> Lane<S, P> {
     async fn deliver(&mut self, delivery: &Delivery, stop: &Stop) -> Result<(), Abandoned> {
         if let Some(progress) = self.given_up_before(delivery, stop).await? {
             return self.give_up_again(delivery, progress, stop).await;
+        }
+        if is_redriven_for_another(delivery, &self.shared.settings.name) {
+            telemetry::skipped(self.shared.settings.name.as_str());
+            return Ok(());
         }
         let envelope = match read(delivery) {
             Ok(envelope) => envelope,
@@ -322,6 +326,12 @@ pub(super) async fn release<S: EventSource, P: ProcessedEventStore>(
     if let Err(error) = shared.source.release(partition).await {
         debug!(%partition, error = error_chain(&error), "not released");
     }
+}
+
+/// Whether it was sent back for a consumer that gave it up, and that is not this one.
+fn is_redriven_for_another(delivery: &Delivery, name: &ConsumerName) -> bool {
+    let wanted = delivery.headers().find(|(name, _)| *name == "redrive-consumer");
+    wanted.is_some_and(|(_, wanted)| wanted != name.as_str().as_bytes())
 }
 
 fn read(delivery: &Delivery) -> Result<Envelope> {

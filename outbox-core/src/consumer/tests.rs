@@ -524,3 +524,59 @@ async fn a_crash_after_the_dead_letter_is_written_writes_no_second_one() {
     assert_eq!(store.get("a").unwrap(), "2,");
     assert_eq!(dead_letters(&bus).len(), 1);
 }
+
+/// Fails with an error of the library's own, as its outbox would.
+struct Enqueueing(ErrorKind);
+
+#[async_trait]
+impl EventHandler<Counted, MemoryTx> for Enqueueing {
+    async fn handle(
+        &self,
+        _: &mut MemoryTx,
+        _: &Counted,
+        _: &Envelope,
+    ) -> Result<(), HandlerError> {
+        Err(Error::new(self.0, "write to the outbox"))?;
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_outbox_table_ends_the_consumer_rather_than_dead_lettering_good_events() {
+    let (bus, store) = (MemoryBus::new(), MemoryStore::new());
+    send(&bus, &store, "a", 1);
+    let consumer =
+        builder(&bus, &store).on::<Counted, _>(Enqueueing(ErrorKind::Schema)).build().unwrap();
+    let error = consumer.run(CancellationToken::new()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Schema);
+    assert!(dead_letters(&bus).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_outbox_refuses_for_good_is_given_up_on_at_once() {
+    let (bus, store) = (MemoryBus::new(), MemoryStore::new());
+    send(&bus, &store, "a", 1);
+    let consumer =
+        builder(&bus, &store).on::<Counted, _>(Enqueueing(ErrorKind::TooLarge)).build().unwrap();
+    let consumer = Running::start(consumer);
+    until(|| dead_letters(&bus).len() == 1).await;
+    consumer.stop().await;
+    assert_eq!(dead_letters(&bus)[0].header("dlq-attempts").unwrap(), b"1");
+    assert_eq!(dead_letters(&bus)[0].header("dlq-error-kind").unwrap(), b"too_large");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_was_redriven_for_another_consumer_is_passed_over() {
+    let (bus, store) = (MemoryBus::new(), MemoryStore::new());
+    for (n, consumer) in [(1, "another"), (2, "test")] {
+        let event = Counted { key: "a".to_owned(), n };
+        let mut redriven = record(&Outbox::new(store.clone()).envelope(&event).unwrap());
+        redriven.headers.push(("redrive-consumer".to_owned(), consumer.into()));
+        bus.append(&topic(), redriven);
+    }
+    let consumer = builder(&bus, &store).on::<Counted, _>(Append::default()).build().unwrap();
+    let consumer = Running::start(consumer);
+    until(|| store.get("a").is_some()).await;
+    consumer.stop().await;
+    assert_eq!(store.get("a").unwrap(), "2,");
+}

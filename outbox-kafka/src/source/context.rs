@@ -175,8 +175,12 @@ pub(super) fn commit_now(
     let deadline = Instant::now() + COMMIT_PATIENCE;
     loop {
         let Err(error) = consumer.commit(offsets, CommitMode::Sync) else { return Ok(()) };
-        let passing = error.rdkafka_error_code() == Some(Code::RebalanceInProgress);
-        if !passing || Instant::now() >= deadline {
+        let rebalancing = matches!(
+            error.rdkafka_error_code(),
+            Some(Code::RebalanceInProgress | Code::IllegalGeneration)
+        );
+        // Not once others may have the partitions: their offsets must stay.
+        if !rebalancing || consumer.assignment_lost() || Instant::now() >= deadline {
             return Err(error::convert("commit offsets", error));
         }
         thread::sleep(COMMIT_PAUSE);

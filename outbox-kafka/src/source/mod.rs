@@ -3,7 +3,7 @@
 mod assignment;
 mod context;
 mod poller;
-mod record;
+pub(crate) mod record;
 mod shared;
 
 use std::{fmt, sync::Arc, thread, time::Duration};

@@ -14,7 +14,7 @@ use relaybox_core::{Delivery, Partition};
 const UNREADABLE: &str = "\u{fffd}";
 
 /// Copies a message, all its bytes into one buffer; gives their number, too.
-pub(super) fn delivery(partition: Partition, message: &BorrowedMessage<'_>) -> (Delivery, usize) {
+pub(crate) fn delivery(partition: Partition, message: &BorrowedMessage<'_>) -> (Delivery, usize) {
     let mut delivery = Delivery::new(partition, message.offset());
     let mut buffer = Vec::with_capacity(message.key_len() + message.payload_len());
     let mut copy = |bytes: &[u8]| {
