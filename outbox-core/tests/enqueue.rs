@@ -1,5 +1,7 @@
 //! What can be refused is refused at `enqueue`, before commit, with a typed error.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::HashMap;
 
 use relaybox_core::{

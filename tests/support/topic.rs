@@ -44,7 +44,6 @@ impl Topic {
     }
 
     /// How to reach its broker.
-    #[must_use]
     pub fn config(&self) -> KafkaConfig {
         KafkaConfig::new(self.brokers.clone())
     }
