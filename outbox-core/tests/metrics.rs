@@ -1,7 +1,5 @@
 //! The metrics say what happened.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::{collections::HashMap, time::Duration};
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
