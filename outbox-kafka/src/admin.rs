@@ -18,7 +18,7 @@ use relaybox_core::{AggregateType, Error, ErrorKind, Result, TopicMap, TopicName
 
 use crate::{
     KafkaConfig,
-    client::{Monitor, off_thread},
+    client::{self, Monitor, off_thread},
     dead_letter_topic, error,
     producer::Producer,
 };
@@ -156,11 +156,10 @@ impl KafkaAdmin {
     /// When the future is dropped, some topics may have been made. Call again.
     pub async fn ensure_topics(&self, specs: &[TopicSpec]) -> Result<Vec<(TopicName, Ensured)>> {
         let deadline = Instant::now() + self.timeout;
-        let found = self.topics(deadline).await?;
+        let mut found = self.topics(deadline).await?;
         let missing: Vec<_> =
             specs.iter().filter(|spec| !found.contains_key(spec.name.as_str())).collect();
         self.create(&missing, deadline).await?;
-        let mut found = found;
         while let Some(spec) = specs.iter().find(|spec| !is_usable(&found, spec)) {
             if Instant::now() >= deadline {
                 return Err(Error::new(ErrorKind::TopicUnavailable, ENSURE)
@@ -206,10 +205,10 @@ impl KafkaAdmin {
 
     /// All topics, each with the leaders of its partitions.
     async fn topics(&self, deadline: Instant) -> Result<BTreeMap<String, Vec<i32>>> {
-        let (client, monitor) = (self.probe.client(), self.probe.monitor().clone());
+        let (probe, monitor) = (self.probe.client(), self.probe.monitor().clone());
         off_thread(ENSURE, move || {
             // All of them: asking for one by name might make it.
-            let metadata = crate::client::metadata(ENSURE, client.client(), &monitor, deadline)?;
+            let metadata = client::metadata(ENSURE, probe.client(), &monitor, deadline)?;
             let topic = |topic: &MetadataTopic| {
                 (topic.name().to_owned(), topic.partitions().iter().map(|p| p.leader()).collect())
             };

@@ -112,11 +112,11 @@ impl Assignment {
             held.acknowledged = Some(through + 1);
             held.uncommitted = true;
         }
-        if let Some((_, last)) = held.out.take()
-            && through < last
-        {
-            held.rewind = Some(through + 1);
-        }
+        // What is left of the batch stays out until it is acknowledged, too, or released.
+        held.out = held
+            .out
+            .filter(|(_, last)| through < *last)
+            .map(|(first, last)| (first.max(through + 1), last));
         Ok(())
     }
 

@@ -105,7 +105,7 @@ on_both!(a_released_batch_comes_again_before_anything_behind_it, async |cluster:
 });
 
 on_both!(
-    after_half_a_batch_was_acknowledged_the_next_begins_with_the_other_half,
+    after_half_a_batch_was_acknowledged_and_the_rest_released_the_next_begins_with_the_rest,
     async |cluster: Cluster| {
         let (topic, bus) = (cluster.topic(1).await, cluster.bus());
         publish_numbers(&bus, &topic, "k", 0, 10).await;
