@@ -11,6 +11,8 @@ pub(crate) enum DemoError {
     Database(#[from] sqlx::Error),
     #[error("a session could not be changed")]
     Session(#[from] SessionError),
+    #[error("the address to serve on can't be had")]
+    Address(#[source] std::io::Error),
     #[error("input or output failed")]
     Io(#[from] std::io::Error),
     #[error("a task ended before its time")]

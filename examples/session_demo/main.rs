@@ -25,7 +25,7 @@ use std::{process::ExitCode, time::Instant};
 
 use clap::Parser;
 use relaybox::{CancellationToken, Label, Outbox, Relay};
-use tokio::task::JoinSet;
+use tokio::{net::TcpListener, task::JoinSet};
 use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
@@ -81,6 +81,11 @@ where
     D: SessionRepository + ReadModel + Effects,
 {
     let interrupted = shutdown::on_signal();
+    // Now, because an address in use is better known before the scenario than after it.
+    let listener = match args.serve {
+        Some(address) => Some(TcpListener::bind(address).await.map_err(DemoError::Address)?),
+        None => None,
+    };
     let counters = Counters::install()?;
     let source = Label::new(format!("session-demo-{run}"))?;
     let broker = Broker::start(args.brokers.as_deref(), source.clone()).await?;
@@ -113,8 +118,8 @@ where
             ended = scenario.run() => ended?,
         };
         report::print(&summary, &violations, since.elapsed(), args.json);
-        if let Some(address) = args.serve {
-            http::serve(address, sessions.clone(), database.clone(), interrupted.clone()).await?;
+        if let Some(listener) = listener {
+            http::serve(listener, sessions.clone(), database.clone(), interrupted.clone()).await?;
         }
         Ok(violations.is_empty())
     };

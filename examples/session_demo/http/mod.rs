@@ -3,7 +3,7 @@
 mod context;
 mod problem;
 
-use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::{
     Json, Router,
@@ -19,10 +19,14 @@ use axum::{
 use chrono::{DateTime, Utc};
 use relaybox::{CancellationToken, OutboxStore};
 use serde::{Deserialize, Serialize};
+use tokio::{net::TcpListener, time::sleep};
 use uuid::Uuid;
 
 use self::problem::Problem;
 use crate::session::{ReadModel, Session, SessionRepository, SessionView, Sessions};
+
+/// How long requests may take to end once the server is to stop.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// What the handlers of the API need.
 struct Api<D: SessionRepository> {
@@ -30,18 +34,25 @@ struct Api<D: SessionRepository> {
     database: D,
 }
 
-/// Serves until `shutdown`, then finishes what it has begun.
+/// Serves until `shutdown`, then finishes what it has begun, unless a client takes too long over its
+/// request.
 pub(crate) async fn serve<D: SessionRepository + ReadModel>(
-    address: SocketAddr,
+    listener: TcpListener,
     sessions: Sessions<D>,
     database: D,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
-    let listener = tokio::net::TcpListener::bind(address).await?;
     eprintln!("serving http://{}/sessions until Ctrl-C", listener.local_addr()?);
-    axum::serve(listener, router(sessions, database))
-        .with_graceful_shutdown(async move { shutdown.cancelled().await })
-        .await
+    let server = axum::serve(listener, router(sessions, database))
+        .with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let out_of_time = async {
+        shutdown.cancelled().await;
+        sleep(GRACE).await;
+    };
+    tokio::select! {
+        served = server.into_future() => served,
+        () = out_of_time => Ok(()),
+    }
 }
 
 fn router<D: SessionRepository + ReadModel>(sessions: Sessions<D>, database: D) -> Router {

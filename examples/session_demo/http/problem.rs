@@ -9,9 +9,12 @@ use serde::Serialize;
 
 use crate::session::SessionError;
 
-/// An error, as the client sees it. It has no `type` of its own: the status says what it is.
+/// An error, as the client sees it.
 #[derive(Debug, Serialize)]
 pub(super) struct Problem {
+    /// None of its own: the status says what it is.
+    #[serde(rename = "type")]
+    kind: &'static str,
     title: &'static str,
     #[serde(serialize_with = "as_number")]
     status: StatusCode,
@@ -21,7 +24,7 @@ pub(super) struct Problem {
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
-        Self { title, status, detail: detail.into() }
+        Self { kind: "about:blank", title, status, detail: detail.into() }
     }
 
     /// A failure of ours: the log gets the cause, the client doesn't.

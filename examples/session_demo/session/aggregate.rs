@@ -30,8 +30,8 @@ impl Session {
         device: String,
         now: DateTime<Utc>,
     ) -> Result<(Self, SessionCreated), SessionError> {
-        let length = device.chars().count();
-        if length == 0 || length > MAX_DEVICE || device.chars().any(char::is_control) {
+        let too_long = device.chars().count() > MAX_DEVICE;
+        if device.trim().is_empty() || too_long || device.chars().any(char::is_control) {
             return Err(SessionError::InvalidDevice);
         }
         let session = Self {

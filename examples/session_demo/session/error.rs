@@ -5,7 +5,9 @@ use super::aggregate::{MAX_DEVICE, MAX_LIVE_SESSIONS};
 /// Why a session was not changed; whatever was written before is rolled back.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SessionError {
-    #[error("the device must have 1 to {MAX_DEVICE} characters, none of them control characters")]
+    #[error(
+        "the device must have 1 to {MAX_DEVICE} characters, not all blank and no control characters"
+    )]
     InvalidDevice,
     #[error("there is no such session")]
     NotFound,
