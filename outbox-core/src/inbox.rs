@@ -14,20 +14,21 @@ use crate::{ConsumerName, ErrorKind, EventId, Failure, Offset, Partition, Result
 /// - **Together.** Mark, effect and enqueued events commit or roll back as one. Dropping a
 ///   transaction rolls it back.
 /// - **Repeats within a call.** Of ids 1, 2, 2 the second 2 is [`Mark::Repeat`].
-/// - **Bounded.** A transaction that stands idle (its process is paused) is ended by the database
-///   within a bounded time, so that its successor's mark is not blocked for ever.
+/// - **Bounded.** A transaction that stands idle (its process is paused), or waits in a statement, is
+///   ended by the database within the limit given to [`begin`](Self::begin), so that its successor's
+///   mark is not blocked for ever. A store that can't do that says so.
 /// - **Given up is not processed.** The record of what was given up on is apart from the marks: an
-///   event that is redriven from the dead letters is at another offset, and handled.
+///   event that is redriven from the dead letters is at another place, and handled.
 #[async_trait]
 pub trait ProcessedEventStore: Send + Sync + 'static {
     /// The transaction that handlers get.
     type Tx: Send + 'static;
 
-    /// Begins a transaction.
+    /// Begins a transaction in which nothing may take longer than `limit`.
     ///
     /// # Errors
     /// The database's, classified.
-    async fn begin(&self) -> Result<Self::Tx>;
+    async fn begin(&self, limit: Duration) -> Result<Self::Tx>;
 
     /// Marks events as handled by `consumer`; says of each whether this is the first time.
     ///
@@ -65,19 +66,16 @@ pub trait ProcessedEventStore: Send + Sync + 'static {
         consumer: &ConsumerName,
         partition: &Partition,
         from: Offset,
-    ) -> Result<Vec<(Offset, GiveUp)>>;
+    ) -> Result<Vec<GivenUpAt>>;
 
     /// Records how far giving up on the delivery at this place has come, in a transaction of its own.
     ///
+    /// What was recorded for the same place and fingerprint before keeps its failure: only the
+    /// progress changes. Another fingerprint replaces it all, for the place has another record now.
+    ///
     /// # Errors
     /// The database's: nothing is decided then.
-    async fn give_up(
-        &self,
-        partition: &Partition,
-        offset: Offset,
-        failure: &Failure,
-        progress: GiveUp,
-    ) -> Result<()>;
+    async fn give_up(&self, partition: &Partition, at: GivenUpAt, failure: &Failure) -> Result<()>;
 
     /// Removes at most `limit` marks older than `age`; gives how many.
     ///
@@ -97,6 +95,27 @@ pub enum Mark {
     First,
     /// It was: skip it.
     Repeat,
+}
+
+/// A delivery that was given up on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct GivenUpAt {
+    /// Its place in the partition.
+    pub offset: Offset,
+    /// What the record there was, by its [fingerprint](crate::Delivery::fingerprint): a topic that is
+    /// made anew has other records at the same places.
+    pub fingerprint: i64,
+    /// How far it has come.
+    pub progress: GiveUp,
+}
+
+impl GivenUpAt {
+    /// Names a delivery that was given up on.
+    #[must_use]
+    pub fn new(offset: Offset, fingerprint: i64, progress: GiveUp) -> Self {
+        Self { offset, fingerprint, progress }
+    }
 }
 
 /// How far giving up on a delivery has come.

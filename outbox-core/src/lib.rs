@@ -52,7 +52,7 @@ pub use self::{
     event::{DomainEvent, EventType, MAX_EVENT_NAME},
     handler::{EventHandler, HandlerError, PermanentExt},
     hooks::{DeadLetterNotice, ErrorNotice},
-    inbox::{GiveUp, Mark, ProcessedEventStore},
+    inbox::{GiveUp, GivenUpAt, Mark, ProcessedEventStore},
     outbox::{DEFAULT_MAX_PAYLOAD, Outbox, OutboxBuilder},
     relay::{OnDeadLetter, Relay, RelayBuilder, WakeUp},
     retry::RetryPolicy,

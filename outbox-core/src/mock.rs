@@ -20,7 +20,7 @@ use mockall::mock;
 
 use crate::{
     Acquired, ConsumerName, Delivery, Envelope, ErrorKind, EventBus, EventHandler, EventId,
-    EventRef, EventSource, Failure, GiveUp, HandlerError, Lease, Mark, Offset, OutboxReader,
+    EventRef, EventSource, Failure, GivenUpAt, HandlerError, Lease, Mark, Offset, OutboxReader,
     OutboxRow, OutboxStats, OutboxStore, OutboxWriter, Partition, ProcessedEventStore, ReadRequest,
     Received, Record, RelayId, Result, Settled, Settlement,
 };
@@ -93,7 +93,7 @@ mock! {
     #[async_trait]
     impl<Tx: Send + Sync + 'static> ProcessedEventStore for ProcessedEventStore<Tx> {
         type Tx = Tx;
-        async fn begin(&self) -> Result<Tx>;
+        async fn begin(&self, limit: Duration) -> Result<Tx>;
         async fn mark(
             &self,
             tx: &mut Tx,
@@ -107,13 +107,12 @@ mock! {
             consumer: &ConsumerName,
             partition: &Partition,
             from: Offset,
-        ) -> Result<Vec<(Offset, GiveUp)>>;
+        ) -> Result<Vec<GivenUpAt>>;
         async fn give_up(
             &self,
             partition: &Partition,
-            offset: Offset,
+            at: GivenUpAt,
             failure: &Failure,
-            progress: GiveUp,
         ) -> Result<()>;
         async fn purge(&self, age: Duration, limit: u32) -> Result<u64>;
         fn classify(&self, error: &(dyn StdError + 'static)) -> Option<ErrorKind>;

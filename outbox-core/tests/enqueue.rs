@@ -97,3 +97,22 @@ async fn an_envelope_says_all_that_its_context_does() {
     assert_eq!(first.metadata.headers, headers);
     assert_eq!(first.event_id.as_uuid().get_version_num(), 7);
 }
+
+#[tokio::test]
+async fn debug_shows_no_payload_no_user_and_no_header_value() {
+    let outbox = Outbox::new(MemoryStore::new());
+    let mut headers = Headers::default();
+    headers.insert("card", "4111-1111").unwrap();
+    let context = EventContext::new()
+        .with_headers(headers)
+        .with_user_id(relaybox_core::Label::new("ada@example.org").unwrap());
+    let envelope =
+        context.scope(async { outbox.envelope(&note("1", "a secret text")) }).await.unwrap();
+    let shown = format!("{envelope:?}");
+    for hidden in ["a secret text", "4111", "ada@"] {
+        assert!(!shown.contains(hidden), "{shown}");
+    }
+    assert!(shown.contains("card") && shown.contains("note.taken"), "{shown}");
+    let refused = outbox.envelope(&note("line\nbreak of ada", "x")).unwrap_err();
+    assert!(!refused.to_string().contains("ada"), "{refused}");
+}

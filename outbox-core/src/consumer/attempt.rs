@@ -1,6 +1,6 @@
 //! One try at an event: begin, mark, handle, commit.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 
@@ -9,6 +9,9 @@ use crate::{
     Envelope, Error, ErrorKind, EventContext, EventSource, HandlerError, Mark, ProcessedEventStore,
     error_chain,
 };
+
+/// How much longer than its handlers a transaction may live: enough to be rolled back.
+const ROLLBACK: Duration = Duration::from_secs(5);
 
 /// How a try ended well.
 pub(super) enum Outcome {
@@ -35,7 +38,8 @@ impl<S: EventSource, P: ProcessedEventStore> Shared<S, P> {
         handlers: &Handlers<P>,
     ) -> Result<Outcome, Failed> {
         let name = &self.settings.name;
-        let mut tx = self.inbox.begin().await.map_err(|error| self.judge(error))?;
+        let limit = self.settings.handler_timeout + ROLLBACK;
+        let mut tx = self.inbox.begin(limit).await.map_err(|error| self.judge(error))?;
         let marks = match self.inbox.mark(&mut tx, name, &[envelope.event_id]).await {
             Ok(marks) => marks,
             Err(error) => {
@@ -51,7 +55,7 @@ impl<S: EventSource, P: ProcessedEventStore> Shared<S, P> {
             self.roll_back(tx).await;
             return Err(failed);
         }
-        self.inbox.commit(tx).await.map_err(|error| self.judge(error))?;
+        self.inbox.commit(tx).await.map_err(|error| self.judge_commit(error))?;
         Ok(Outcome::Handled)
     }
 
@@ -88,8 +92,13 @@ impl<S: EventSource, P: ProcessedEventStore> Shared<S, P> {
     }
 
     async fn roll_back(&self, tx: P::Tx) {
-        if let Err(error) = self.inbox.rollback(tx).await {
-            tracing::debug!(error = error_chain(&error), "rolled back by the database instead");
+        // It may have to wait for the statement under way, which the database ends at its limit.
+        match tokio::time::timeout(ROLLBACK * 2, self.inbox.rollback(tx)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(error = error_chain(&error), "rolled back by the database instead");
+            }
+            Err(_) => tracing::warn!("a rollback takes long; the database ends the transaction"),
         }
     }
 
@@ -100,6 +109,18 @@ impl<S: EventSource, P: ProcessedEventStore> Shared<S, P> {
             return Failed::Infrastructure(error);
         }
         Failed::Event { kind: error.kind(), reason: error_chain(&error), permanent: false }
+    }
+
+    /// A transaction that the database ended for its idleness is the handler's doing.
+    fn judge_commit(&self, error: Error) -> Failed {
+        match error.kind() {
+            ErrorKind::Timeout => Failed::Event {
+                kind: ErrorKind::Timeout,
+                reason: error_chain(&error),
+                permanent: false,
+            },
+            _ => self.judge(error),
+        }
     }
 
     fn judge_handler(&self, error: &HandlerError) -> Failed {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     ConsumerName, DeadLetterNotice, Delivery, Envelope, Error, ErrorKind, EventSource, Failure,
-    GiveUp, Offset, Partition, ProcessedEventStore, Result, cloudevents, error_chain,
+    GiveUp, GivenUpAt, Offset, Partition, ProcessedEventStore, Result, cloudevents, error_chain,
     retry::Backoff, telemetry, trace,
 };
 
@@ -35,7 +35,7 @@ pub(super) struct Lane<S, P: ProcessedEventStore> {
     pub(super) partition: Partition,
     shared: Arc<Shared<S, P>>,
     /// What was given up on before and may be delivered again; asked once.
-    given_up: Option<HashMap<Offset, GiveUp>>,
+    given_up: Option<HashMap<Offset, GivenUpAt>>,
     backoff: Backoff,
 }
 
@@ -77,6 +77,9 @@ impl<S: EventSource, P: ProcessedEventStore> Lane<S, P> {
                     break;
                 }
             }
+        }
+        if let (Some(through), Some(known)) = (done, &mut self.given_up) {
+            known.retain(|offset, _| *offset > through);
         }
         if let Some(through) = done
             && let Err(error) = self.shared.source.acknowledge(&self.partition, through).await
@@ -210,6 +213,11 @@ impl<S: EventSource, P: ProcessedEventStore> Lane<S, P> {
         self.decide(delivery, &failure, GiveUp::Decided, stop).await?;
         self.dead_letter(delivery, &failure, stop).await?;
         self.backoff.succeed();
+        self.announce(delivery, envelope, &failure);
+        Ok(())
+    }
+
+    fn announce(&self, delivery: &Delivery, envelope: Option<&Envelope>, failure: &Failure) {
         let settings = &self.shared.settings;
         telemetry::dead_lettered(settings.name.as_str());
         tracing::error!(
@@ -229,7 +237,6 @@ impl<S: EventSource, P: ProcessedEventStore> Lane<S, P> {
             reason: &failure.reason,
             attempts: failure.attempts,
         });
-        Ok(())
     }
 
     /// A delivery that was given up on before a crash: finishes what the crash interrupted.
@@ -242,10 +249,12 @@ impl<S: EventSource, P: ProcessedEventStore> Lane<S, P> {
         if progress == GiveUp::DeadLettered {
             return Ok(());
         }
-        let reason =
-            "given up on before a restart; the reason is in the table of what was given up on";
+        let reason = "given up on before a restart; given_up_events says why";
         let failure = self.failure(ErrorKind::Other, reason.to_owned(), 0);
-        self.dead_letter(delivery, &failure, stop).await
+        let envelope = read(delivery).ok();
+        self.dead_letter(delivery, &failure, stop).await?;
+        self.announce(delivery, envelope.as_ref(), &failure);
+        Ok(())
     }
 
     async fn dead_letter(
@@ -269,13 +278,12 @@ impl<S: EventSource, P: ProcessedEventStore> Lane<S, P> {
     ) -> Result<(), Abandoned> {
         let shared = Arc::clone(&self.shared);
         let inbox = &shared.inbox;
-        while let Err(error) =
-            inbox.give_up(&delivery.partition, delivery.offset, failure, progress).await
-        {
+        let at = GivenUpAt::new(delivery.offset, delivery.fingerprint(), progress);
+        while let Err(error) = inbox.give_up(&delivery.partition, at, failure).await {
             self.pause(error, stop).await?;
         }
         if let Some(known) = &mut self.given_up {
-            known.insert(delivery.offset, progress);
+            known.insert(delivery.offset, at);
         }
         Ok(())
     }
@@ -288,11 +296,16 @@ impl<S: EventSource, P: ProcessedEventStore> Lane<S, P> {
         let shared = Arc::clone(&self.shared);
         loop {
             if let Some(known) = &self.given_up {
-                return Ok(known.get(&delivery.offset).copied());
+                return Ok(known
+                    .get(&delivery.offset)
+                    .filter(|at| at.fingerprint == delivery.fingerprint())
+                    .map(|at| at.progress));
             }
             let name = &shared.settings.name;
             match shared.inbox.given_up(name, &self.partition, delivery.offset).await {
-                Ok(known) => self.given_up = Some(known.into_iter().collect()),
+                Ok(known) => {
+                    self.given_up = Some(known.into_iter().map(|at| (at.offset, at)).collect());
+                }
                 Err(error) => self.pause(error, stop).await?,
             }
         }

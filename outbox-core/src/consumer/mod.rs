@@ -131,8 +131,12 @@ impl<S: EventSource, P: ProcessedEventStore> Consumer<S, P> {
             }
         };
         lanes.drain().await;
-        if let Err(error) = self.shared.source.close().await {
-            warn!(consumer = %settings.name, error = error_chain(&error), "left the group uncleanly");
+        match tokio::time::timeout(settings.drain_timeout, self.shared.source.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                warn!(consumer = %settings.name, error = error_chain(&error), "left the group uncleanly");
+            }
+            Err(_) => warn!(consumer = %settings.name, "the broker doesn't let go; left the group"),
         }
         info!(consumer = %settings.name, "consumer stopped");
         ended
@@ -177,10 +181,12 @@ impl<S: EventSource, P: ProcessedEventStore> Lanes<S, P> {
     }
 
     fn start(&mut self, partition: Partition, deliveries: Vec<Delivery>) {
-        let mut lane = self
-            .idle
-            .remove(&partition)
-            .unwrap_or_else(|| Lane::new(Arc::clone(&self.shared), partition.clone()));
+        let known = self.idle.remove(&partition);
+        // A partition that went and came back is another one; nobody says when an idle one goes.
+        self.idle
+            .retain(|idle, _| idle.topic != partition.topic || idle.number != partition.number);
+        let mut lane =
+            known.unwrap_or_else(|| Lane::new(Arc::clone(&self.shared), partition.clone()));
         let stop = Stop::default();
         self.busy.insert(partition, Busy { stop: stop.clone(), abort_at: None });
         self.tasks.spawn(async move {

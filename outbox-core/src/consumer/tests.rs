@@ -444,7 +444,8 @@ async fn a_crash_between_dead_letter_and_acknowledgement_runs_nothing_again() {
         );
         let progress =
             if decided_only { crate::GiveUp::Decided } else { crate::GiveUp::DeadLettered };
-        store.give_up(&partition, deliveries[0].offset, &failure, progress).await.unwrap();
+        let at = crate::GivenUpAt::new(deliveries[0].offset, deliveries[0].fingerprint(), progress);
+        store.give_up(&partition, at, &failure).await.unwrap();
         let handler = Append::default();
         let consumer = Running::start(
             builder(&bus, &store).on::<Counted, _>(handler.clone()).build().unwrap(),
@@ -579,4 +580,27 @@ async fn an_event_that_was_redriven_for_another_consumer_is_passed_over() {
     until(|| store.get("a").is_some()).await;
     consumer.stop().await;
     assert_eq!(store.get("a").unwrap(), "2,");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_record_at_a_place_that_was_given_up_on_is_handled() {
+    let (bus, store) = (MemoryBus::new(), MemoryStore::new());
+    send(&bus, &store, "a", 1);
+    let probe = MemorySource::new(&bus, ConsumerName::new("probe").unwrap(), vec![topic()]);
+    let Received::Batch { partition, deliveries } = probe.receive().await.unwrap() else {
+        panic!("a batch");
+    };
+    let consumer = ConsumerName::new("test").unwrap();
+    let before = "in the topic of that name before".to_owned();
+    let failure = crate::Failure::new(consumer, ErrorKind::Other, before, 3, chrono::Utc::now());
+    for progress in [crate::GiveUp::Decided, crate::GiveUp::DeadLettered] {
+        let at = crate::GivenUpAt::new(deliveries[0].offset, 42, progress);
+        store.give_up(&partition, at, &failure).await.unwrap();
+    }
+    let consumer =
+        Running::start(builder(&bus, &store).on::<Counted, _>(Append::default()).build().unwrap());
+    until(|| store.get("a").is_some()).await;
+    consumer.stop().await;
+    assert_eq!(store.get("a").unwrap(), "1,");
+    assert!(dead_letters(&bus).is_empty());
 }

@@ -3,7 +3,7 @@
 mod headers;
 mod names;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use bytes::Bytes;
 use chrono::{DateTime, SubsecRound, Utc};
@@ -29,7 +29,7 @@ use crate::{EventType, trace::TraceContext};
 /// assert_eq!(envelope.key().as_str(), "s-1");
 /// # Ok::<(), relaybox_core::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Envelope {
     /// What consumers know repeats by.
@@ -53,7 +53,7 @@ pub struct Envelope {
 }
 
 /// What is said about an event beside its payload.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Metadata {
     /// The service that raised it (`ce_source`).
@@ -99,6 +99,35 @@ impl Envelope {
             Some(key) => KeyRef(key.as_str()),
             None => KeyRef(self.aggregate_id.as_str()),
         }
+    }
+}
+
+/// Without the payload, which is the user's data.
+impl fmt::Debug for Envelope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Envelope")
+            .field("event_id", &self.event_id)
+            .field("event_type", &self.event_type)
+            .field("aggregate_type", &self.aggregate_type)
+            .field("aggregate_id", &self.aggregate_id)
+            .field("occurred_at", &self.occurred_at)
+            .field("content_type", &self.content_type)
+            .field("payload_bytes", &self.payload.len())
+            .field("metadata", &self.metadata)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Without the user and the values of the headers.
+impl fmt::Debug for Metadata {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metadata")
+            .field("source", &self.source)
+            .field("correlation_id", &self.correlation_id)
+            .field("causation_id", &self.causation_id)
+            .field("trace", &self.trace)
+            .field("headers", &self.headers)
+            .finish_non_exhaustive()
     }
 }
 

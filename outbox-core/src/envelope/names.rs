@@ -72,10 +72,9 @@ macro_rules! text_newtype {
                 let valid: fn(&str) -> bool = $valid;
                 if text.len() > Self::MAX_LEN || !valid(&text) {
                     return Err(Error::new(ErrorKind::Invalid, concat!("name ", $what)).detail(
+                        // Not quoted: it may be the user's data.
                         format!(
-                            "{:?} is empty, longer than {} bytes or has characters that don't \
-                             belong",
-                            text.chars().take(80).collect::<String>(),
+                            "it is empty, longer than {} bytes or has characters that don't belong",
                             Self::MAX_LEN,
                         ),
                     ));

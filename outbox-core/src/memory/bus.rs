@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map::DefaultHasher},
+    fmt,
     hash::{Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard},
 };
@@ -49,7 +50,7 @@ pub(super) struct Group {
 }
 
 /// A record as a topic has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoredRecord {
     /// The record key.
@@ -80,6 +81,17 @@ impl StoredRecord {
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_ref())
+    }
+}
+
+/// Sizes only: keys, values and headers are the user's data.
+impl fmt::Debug for StoredRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredRecord")
+            .field("key_bytes", &self.key.as_ref().map(Bytes::len))
+            .field("value_bytes", &self.value.as_ref().map(Bytes::len))
+            .field("headers", &self.headers.len())
+            .finish()
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     store::{MarkRow, State},
 };
 use crate::{
-    ConsumerName, Error, ErrorKind, EventId, Failure, GiveUp, Mark, Offset, Partition,
+    ConsumerName, Error, ErrorKind, EventId, Failure, GivenUpAt, Mark, Offset, Partition,
     ProcessedEventStore, Result,
 };
 
@@ -18,8 +18,8 @@ use crate::{
 impl ProcessedEventStore for MemoryStore {
     type Tx = MemoryTx;
 
-    async fn begin(&self) -> Result<MemoryTx> {
-        self.shared.faults.step("begin a transaction", || Ok(self.begin()))
+    async fn begin(&self, _limit: Duration) -> Result<MemoryTx> {
+        self.shared.faults.step("begin a transaction", || Ok(Self::begin(self)))
     }
 
     async fn mark(
@@ -67,7 +67,7 @@ impl ProcessedEventStore for MemoryStore {
         consumer: &ConsumerName,
         partition: &Partition,
         from: Offset,
-    ) -> Result<Vec<(Offset, GiveUp)>> {
+    ) -> Result<Vec<GivenUpAt>> {
         self.shared.faults.step("look up what was given up on", || {
             let state = self.shared.lock();
             let here = state.given_up.iter().filter(|((by, topic, number, offset), _)| {
@@ -76,21 +76,15 @@ impl ProcessedEventStore for MemoryStore {
                     && *number == partition.number
                     && *offset >= from
             });
-            Ok(here.map(|((.., offset), progress)| (*offset, *progress)).collect())
+            Ok(here.map(|(_, at)| *at).collect())
         })
     }
 
-    async fn give_up(
-        &self,
-        partition: &Partition,
-        offset: Offset,
-        failure: &Failure,
-        progress: GiveUp,
-    ) -> Result<()> {
+    async fn give_up(&self, partition: &Partition, at: GivenUpAt, failure: &Failure) -> Result<()> {
         let consumer = failure.consumer.clone();
-        let place = (consumer, partition.topic.clone(), partition.number, offset);
+        let place = (consumer, partition.topic.clone(), partition.number, at.offset);
         self.shared.faults.step("give up on an event", || {
-            self.shared.lock().given_up.insert(place, progress);
+            self.shared.lock().given_up.insert(place, at);
             Ok(())
         })
     }

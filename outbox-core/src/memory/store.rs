@@ -10,7 +10,8 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{Faults, MemoryTx};
 use crate::{
-    ConsumerName, DeadLetterState, Envelope, ErrorKind, EventId, GiveUp, Offset, RelayId, TopicName,
+    ConsumerName, DeadLetterState, Envelope, ErrorKind, EventId, GivenUpAt, Offset, RelayId,
+    TopicName,
 };
 
 /// An outbox, an inbox and some keys and values, in memory; clones share them.
@@ -35,7 +36,7 @@ pub(super) struct State {
     pub(super) dead: BTreeMap<i64, Dead>,
     pub(super) lease: LeaseRow,
     pub(super) marks: HashMap<(ConsumerName, EventId), MarkRow>,
-    pub(super) given_up: HashMap<(ConsumerName, TopicName, i32, Offset), GiveUp>,
+    pub(super) given_up: HashMap<(ConsumerName, TopicName, i32, Offset), GivenUpAt>,
     pub(super) values: BTreeMap<String, String>,
 }
 

@@ -95,8 +95,9 @@ impl<S: OutboxStore, B: EventBus> RelayBuilder<S, B> {
     }
 
     /// Sets how long it waits between looks while events come (`min`) and while none do (up to
-    /// `max`). Default 2 ms and 100 ms.
+    /// `max`). Default 2 ms and 100 ms; `min` is at least 100 µs.
     pub fn poll_interval(mut self, min: Duration, max: Duration) -> Self {
+        let min = min.max(Duration::from_micros(100));
         self.settings.poll = (min, max.max(min));
         self
     }
@@ -109,7 +110,7 @@ impl<S: OutboxStore, B: EventBus> RelayBuilder<S, B> {
 
     /// Sets how many bytes of payload, more or less the last event, a batch may have. Default 4 MiB.
     pub fn batch_bytes(mut self, bytes: usize) -> Self {
-        self.settings.batch_bytes = bytes;
+        self.settings.batch_bytes = bytes.max(1);
         self
     }
 

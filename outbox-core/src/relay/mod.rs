@@ -19,8 +19,8 @@ use self::{
     term::{Ended, Term},
 };
 use crate::{
-    Acquired, Error, ErrorKind, EventBus, Lease, OutboxStore, Result, error_chain, retry::Backoff,
-    telemetry,
+    Acquired, Error, ErrorKind, EventBus, Lease, OutboxStore, Result, Retry, error_chain,
+    retry::Backoff, telemetry,
 };
 
 /// How often a standby asks for the lease, at most.
@@ -139,7 +139,12 @@ impl<S: OutboxStore, B: EventBus> Relay<S, B> {
         let Shared { store, settings, .. } = &*self.shared;
         while !shutdown.is_cancelled() {
             let since = Instant::now();
-            let wait = match store.acquire(&settings.id, settings.lease_ttl).await {
+            let acquire = store.acquire(&settings.id, settings.lease_ttl);
+            let acquired = tokio::select! {
+                () = shutdown.cancelled() => return Ok(None),
+                acquired = within(settings.lease_ttl, "acquire the lease", acquire) => acquired,
+            };
+            let wait = match acquired {
                 Ok(Acquired::Held(lease)) => {
                     backoff.succeed();
                     return Ok(Some((lease, since)));
@@ -166,9 +171,11 @@ impl<S: OutboxStore, B: EventBus> Relay<S, B> {
     }
 
     async fn release(&self, lease: &Lease) {
-        if let Err(error) = self.shared.store.release(lease).await {
+        let Shared { store, settings, .. } = &*self.shared;
+        let release = within(settings.drain_timeout, "release the lease", store.release(lease));
+        if let Err(error) = release.await {
             // A standby waits for the expiry then, which is what the expiry is for.
-            warn!(relay = %self.shared.settings.id, error = error_chain(&error), "lease not released");
+            warn!(relay = %settings.id, error = error_chain(&error), "lease not released");
         }
     }
 
@@ -189,6 +196,19 @@ impl<S, B> Shared<S, B> {
         );
         self.settings.hooks.error(&self.settings.name, error, Some(retry_in));
     }
+}
+
+/// Bounds what waits for the store: a connection that is half open answers nothing, ever.
+async fn within<T>(
+    limit: Duration,
+    operation: &'static str,
+    work: impl Future<Output = Result<T>> + Send,
+) -> Result<T> {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+        Err(Error::new(ErrorKind::Timeout, operation)
+            .detail(format!("it took longer than {limit:?}"))
+            .with_retry(Retry::OutcomeUnknown))
+    })
 }
 
 /// Whether only a person can mend it.

@@ -16,12 +16,16 @@ use super::{
     OnDeadLetter, Shared,
     flight::{Batch, Failed, Landed, Subject},
     slot::Slot,
+    within,
 };
 use crate::{
     AggregateType, DeadLetterNotice, Error, ErrorKind, EventBus, EventId, EventRef, GivenUp, Lease,
     OutboxReader, OutboxRow, OutboxStats, OutboxStore, ReadRequest, Result, Retry, Settled,
     Settlement, error_chain, retry::Backoff, telemetry,
 };
+
+/// How long the broker may answer for nothing before a person is told, again and again.
+const STALLED: Duration = Duration::from_secs(10);
 
 /// How a term ended.
 pub(super) enum Ended {
@@ -46,7 +50,7 @@ pub(super) struct Term<S, B> {
     /// At home unless a read is under way.
     reader: Option<Reader>,
     opening: Slot<Result<Reader>>,
-    reading: Slot<(Reader, Result<Vec<OutboxRow>>)>,
+    reading: Slot<Result<(Reader, Vec<OutboxRow>)>>,
     flights: FuturesUnordered<BoxFuture<'static, Landed>>,
     settling: Slot<(Settlement, Result<Settled>, Instant)>,
     renewing: Slot<(Instant, Result<()>)>,
@@ -75,6 +79,10 @@ pub(super) struct Term<S, B> {
     resume_at: Instant,
     idle: Duration,
     next_read: Instant,
+    /// Woken since the last read began: what that reads may be older.
+    woken: bool,
+    /// When the broker last answered for a batch, or had none to answer for.
+    answered: Instant,
     next_settle: Instant,
     next_renewal: Instant,
     next_stats: Instant,
@@ -127,6 +135,8 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
             resume_at: now,
             idle: settings.poll.0,
             next_read: now,
+            woken: false,
+            answered: now,
             next_settle: now,
             next_renewal: now + settings.lease_ttl / 3,
             next_stats: now,
@@ -152,13 +162,13 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
                     Ok(())
                 }
                 Some(landed) = self.flights.next() => { self.landed(landed); Ok(()) }
-                (reader, rows) = self.reading.done() => self.read(reader, rows),
+                read = self.reading.done() => self.read(read),
                 (settlement, result, since) = self.settling.done() => self.settled(settlement, result, since),
                 (since, result) = self.renewing.done() => self.renewed(since, result),
                 result = self.opening.done() => self.opened(result),
                 result = self.recovering.done() => { self.recovered(result); Ok(()) }
                 stats = self.measuring.done() => { self.measured(stats); Ok(()) }
-                () = wake_up.0.notified() => { self.next_read = self.now; Ok(()) }
+                () = wake_up.0.notified() => { self.woken = true; Ok(()) }
                 () = sleep_until(next) => Ok(()),
             };
             if let Err(ended) = outcome {
@@ -186,7 +196,8 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
             let (shared, lease) = (Arc::clone(&self.shared), self.lease.clone());
             self.renewing.start(async move {
                 let since = Instant::now();
-                (since, shared.store.renew(&lease, shared.settings.lease_ttl).await)
+                let ttl = shared.settings.lease_ttl;
+                (since, within(ttl, "renew the lease", shared.store.renew(&lease, ttl)).await)
             });
         }
         if self.settling.is_idle() && !self.pending.is_empty() && now >= self.next_settle {
@@ -194,28 +205,47 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
             let (shared, lease) = (Arc::clone(&self.shared), self.lease.clone());
             self.settling.start(async move {
                 let since = Instant::now();
-                let result = shared.store.settle(&lease, &settlement).await;
+                let settle = shared.store.settle(&lease, &settlement);
+                let result = within(shared.settings.lease_ttl, "settle events", settle).await;
                 (settlement, result, since)
             });
         }
         self.advance_restart(now);
+        self.notice_stall(now);
         if self.measuring.is_idle() && now >= self.next_stats {
             self.next_stats = now + self.shared.settings.stats_interval;
             let shared = Arc::clone(&self.shared);
             self.measuring.start(async move { shared.store.stats().await });
         }
         if self.may_read()
-            && now >= self.next_read
+            && (self.woken || now >= self.next_read)
             && let Some(mut reader) = self.reader.take()
         {
+            self.woken = false;
             let request = self.read_request(now);
+            let ttl = self.shared.settings.lease_ttl;
             reader.forget(&std::mem::take(&mut self.forgettable));
             self.reading.start(async move {
-                let rows = reader.read(&request).await;
-                (reader, rows)
+                // A reader whose read was broken off is not used again.
+                let rows = within(ttl, "read the outbox", reader.read(&request)).await?;
+                Ok((reader, rows))
             });
         }
         None
+    }
+
+    /// A client that waits for its broker says nothing by itself, and nothing fails.
+    fn notice_stall(&mut self, now: Instant) {
+        if self.flights.is_empty() || now < self.answered + STALLED {
+            return;
+        }
+        self.answered = now;
+        telemetry::publish_failed(&self.shared.settings.name, ErrorKind::Unavailable);
+        let error = Error::new(ErrorKind::Unavailable, "publish").detail(format!(
+            "the broker has answered for nothing in {STALLED:?}, {} batches wait",
+            self.flights.len()
+        ));
+        self.shared.report(&error, STALLED);
     }
 
     /// Step by step: everything lands, the bus is made usable, what was acknowledged is settled,
@@ -240,7 +270,9 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
             self.restart = None;
         } else {
             let shared = Arc::clone(&self.shared);
-            self.opening.start(async move { shared.store.reader().await });
+            self.opening.start(async move {
+                within(shared.settings.lease_ttl, "open the outbox", shared.store.reader()).await
+            });
         }
     }
 
@@ -267,9 +299,9 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
         request
     }
 
-    fn read(&mut self, reader: Reader, rows: Result<Vec<OutboxRow>>) -> Result<(), Ended> {
-        let rows = match rows {
-            Ok(rows) => rows,
+    fn read(&mut self, read: Result<(Reader, Vec<OutboxRow>)>) -> Result<(), Ended> {
+        let (reader, rows) = match read {
+            Ok(read) => read,
             Err(error) => return self.reader_failed(error),
         };
         self.reader = Some(reader);
@@ -336,12 +368,16 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
             }
         }
         if !batch.is_empty() {
+            if self.flights.is_empty() {
+                self.answered = self.now;
+            }
             let landed = batch.hand_over(&shared.bus, &shared.settings.name);
             self.flights.push(Box::pin(landed));
         }
     }
 
     fn landed(&mut self, landed: Landed) {
+        self.answered = Instant::now();
         let name = &self.shared.settings.name;
         if !landed.acknowledged.is_empty() {
             telemetry::published(name, landed.acknowledged.len(), landed.since.elapsed());
@@ -383,10 +419,9 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
                 );
                 self.alone = failures.len();
             }
-            ErrorKind::TopicUnavailable => {
-                for failed in
-                    culprits.filter(|failed| failed.error.kind() == ErrorKind::TopicUnavailable)
-                {
+            // What nobody can place is the topic's or the aggregate type's: it must not stop the rest.
+            kind if is_of_topic(kind) => {
+                for failed in culprits.filter(|failed| is_of_topic(failed.error.kind())) {
                     self.hold_back(failed, now);
                 }
             }
@@ -537,10 +572,17 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
             Some(self.next_settle),
             Some(self.resume_at),
             self.may_read().then_some(self.next_read),
+            (!self.flights.is_empty()).then(|| self.answered + STALLED),
             self.drain_until,
         ];
         due.into_iter().flatten().filter(|due| *due > self.now).min().unwrap_or(self.valid_until)
     }
+}
+
+/// Whether it holds back the aggregate type. What nobody can place does so, too: it must not stop the
+/// rest.
+fn is_of_topic(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::TopicUnavailable | ErrorKind::Other | ErrorKind::Invalid)
 }
 
 /// How much of an error's text a dead letter keeps, in bytes.

@@ -8,13 +8,14 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::{
     AggregateId, AggregateType, DeadLetterQuery, DeadLetterState, DeadLetterStore, Envelope,
-    EventId, EventType, OutboxReader, OutboxStats, OutboxWriter, RelayId, RetryPolicy, Settled,
-    Settlement, Successors, TopicName,
+    EventId, EventType, OutboxReader, OutboxStats, OutboxWriter, Record, RelayId, RetryPolicy,
+    Settled, Settlement, Successors, TopicName,
     memory::{Fault, MemoryBus, MemoryStore, StoredRecord},
 };
 
@@ -96,7 +97,7 @@ struct Running {
 }
 
 impl Running {
-    fn start<S: OutboxStore>(builder: RelayBuilder<S, MemoryBus>) -> Self {
+    fn start<S: OutboxStore, B: EventBus>(builder: RelayBuilder<S, B>) -> Self {
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(builder.build().run(shutdown.clone()));
         Self { shutdown, task }
@@ -398,4 +399,114 @@ async fn a_relay_that_cannot_renew_publishes_nothing_once_its_lease_may_be_anoth
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(bus.records(&topic()).len(), 1, "epoch {} works", taken.epoch);
     relay.stop().await;
+}
+
+/// Takes everything and answers for nothing, as a client does whose broker is gone.
+struct Mute;
+
+impl EventBus for Mute {
+    fn publish(&self, _: Vec<Record>) -> BoxFuture<'static, Vec<Result<()>>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn recover(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_is_told_when_the_broker_answers_for_nothing() {
+    let store = MemoryStore::new();
+    commit(&store, &[event("a", "0")]).await;
+    let told = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&told);
+    let relay = Relay::builder(store.clone(), Mute).drain_timeout(Duration::from_secs(1)).on_error(
+        move |notice| {
+            assert_eq!(notice.error.kind(), ErrorKind::Unavailable);
+            counter.fetch_add(1, Ordering::SeqCst);
+        },
+    );
+    let relay = Running::start(relay);
+    tokio::time::sleep(Duration::from_secs(65)).await;
+    relay.stop().await;
+    assert_eq!(told.load(Ordering::SeqCst), 6);
+    let stats = store.stats().await.unwrap();
+    assert_eq!((stats.backlog, stats.dead_letters), (1, 0));
+}
+
+/// Fails for one aggregate type with an error that nobody can place.
+#[derive(Clone)]
+struct Picky {
+    inner: MemoryBus,
+    halted: Arc<AtomicBool>,
+}
+
+impl EventBus for Picky {
+    fn publish(&self, mut records: Vec<Record>) -> BoxFuture<'static, Vec<Result<()>>> {
+        let refused = |record: &Record| record.envelope.aggregate_type.as_str() == "cursed";
+        let count = records.len();
+        let taken = if self.halted.load(Ordering::SeqCst) {
+            0
+        } else {
+            records.iter().position(refused).unwrap_or(count)
+        };
+        if taken < count {
+            self.halted.store(true, Ordering::SeqCst);
+        }
+        records.truncate(taken);
+        let first = self.inner.publish(records);
+        Box::pin(async move {
+            let mut results = first.await;
+            for at in taken..count {
+                let kind = if at == taken { ErrorKind::Other } else { ErrorKind::Halted };
+                results.push(Err(Error::new(kind, "publish")));
+            }
+            results
+        })
+    }
+
+    fn recover(&self) -> BoxFuture<'_, Result<()>> {
+        self.halted.store(false, Ordering::SeqCst);
+        Box::pin(async { Ok(()) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_nobody_can_place_holds_back_its_aggregate_type_only() {
+    let (store, inner) = (MemoryStore::new(), MemoryBus::new());
+    let bus = Picky { inner: inner.clone(), halted: Arc::default() };
+    let cursed = Envelope::new(
+        EventType::new("cursed.happened", 1).unwrap(),
+        AggregateType::new("cursed").unwrap(),
+        AggregateId::new("c").unwrap(),
+        "x",
+    );
+    commit(&store, &[cursed]).await;
+    for n in 0..20 {
+        commit(&store, &[event("a", n.to_string())]).await;
+    }
+    let relay = Running::start(Relay::builder(store.clone(), bus).batch(3).seed(7));
+    inner.wait_for(&topic(), 20).await;
+    relay.stop().await;
+    assert_eq!(per_key(&inner.records(&topic()))["a"].len(), 20);
+    let stats = store.stats().await.unwrap();
+    assert_eq!((stats.backlog, stats.dead_letters), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_is_woken_looks_at_once_however_long_it_would_wait() {
+    let (store, bus) = (MemoryStore::new(), MemoryBus::new());
+    let hour = Duration::from_secs(3600);
+    let relay = builder(&store, &bus).lease_ttl(hour).poll_interval(hour, hour).build();
+    let (wake_up, shutdown) = (relay.wake_up(), CancellationToken::new());
+    let relay = tokio::spawn(relay.run(shutdown.clone()));
+    for n in 1..=5 {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        commit(&store, &[event("a", n.to_string())]).await;
+        wake_up.wake();
+        let waited = tokio::time::timeout(Duration::from_secs(1), bus.wait_for(&topic(), n)).await;
+        assert!(waited.is_ok(), "event {n} waited for the poll");
+    }
+    shutdown.cancel();
+    relay.await.unwrap().unwrap();
 }

@@ -22,8 +22,8 @@ const PARENT_LEN: usize = 55;
 const MAX_STATE: usize = 512;
 
 impl TraceContext {
-    /// Parses the two headers. A `tracestate` over 512 bytes is dropped, as the recommendation
-    /// allows.
+    /// Parses the two headers. A `tracestate` that is over 512 bytes or not printable ASCII is
+    /// dropped, as the recommendation allows.
     ///
     /// # Errors
     /// [`ErrorKind::Decode`] when the parent is malformed or has a zero id.
@@ -33,7 +33,8 @@ impl TraceContext {
                 .detail("it is not version-traceid-spanid-flags in lower-case hexadecimal"));
         }
         let state = tracestate
-            .filter(|state| !state.is_empty() && state.len() <= MAX_STATE && state.is_ascii());
+            .filter(|state| !state.is_empty() && state.len() <= MAX_STATE)
+            .filter(|state| state.bytes().all(|byte| matches!(byte, b' '..=b'~')));
         Ok(Self { parent: traceparent.to_owned(), state: state.map(str::to_owned) })
     }
 
