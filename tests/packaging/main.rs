@@ -68,6 +68,25 @@ fn a_feature_pulls_in_its_own_driver_and_no_other() {
 }
 
 #[test]
+fn the_examples_need_no_openssl() {
+    let tree = cargo(&[
+        "tree",
+        "--offline",
+        "--locked",
+        "-p",
+        "relaybox",
+        "-e",
+        "all",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}",
+    ]);
+    assert!(tree.lines().any(|line| line.starts_with("rdkafka-sys ")), "with their own features");
+    assert!(!tree.lines().any(|line| line.starts_with("openssl-sys ")));
+}
+
+#[test]
 fn the_core_has_no_driver_in_its_dependency_tree() {
     let tree = tree("relaybox-core", "");
     for driver in ["sqlx", "sqlx-core", "rdkafka", "mongodb", "lapin", "reqwest", "hyper"] {
