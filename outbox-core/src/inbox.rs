@@ -77,7 +77,8 @@ pub trait ProcessedEventStore: Send + Sync + 'static {
     /// The database's: nothing is decided then.
     async fn give_up(&self, partition: &Partition, at: GivenUpAt, failure: &Failure) -> Result<()>;
 
-    /// Removes at most `limit` marks older than `age`; gives how many.
+    /// Removes at most `limit` marks, and notes of what was given up on, older than `age`; gives how
+    /// many.
     ///
     /// # Errors
     /// The database's.

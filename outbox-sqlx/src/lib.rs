@@ -43,10 +43,11 @@
 //! ```
 //!
 //! # Pools
-//! - The relay needs three connections at most, a consumer one for each partition that it handles at
-//!   once. Give them a pool of their own if the service's is small.
-//! - `test_before_acquire(false)` saves a round trip on every call: a connection that broke is told
-//!   from other errors and tried again anyway.
+//! - The relay needs four connections at most (to read, settle, renew and measure), a consumer one for
+//!   each partition that it handles at once. Give them a pool of their own if the service's is small.
+//! - `test_before_acquire(false)` saves a round trip on every call: a connection that was closed is told
+//!   from other errors, and the call is tried again anyway. But a half-open connection, whose server
+//!   went without a word, is then found only by timeouts.
 //! - A pooler in transaction mode (PgBouncer) works from version 1.21 with prepared statements; before
 //!   that, set `statement_cache_capacity(0)`.
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use relaybox_core::{EventId, GiveUp, Mark};
+use relaybox_core::{EventId, GiveUp, GivenUpAt, Mark, Offset};
 use uuid::Uuid;
 
 /// The ids as UUIDs, each once, in order: transactions that mark the same events take their locks in
@@ -29,9 +29,11 @@ pub(crate) fn progress_name(progress: GiveUp) -> &'static str {
     }
 }
 
-/// Reads what [`progress_name`] wrote; the table admits nothing else.
-pub(crate) fn progress(name: &str) -> GiveUp {
-    if name == DEAD_LETTERED { GiveUp::DeadLettered } else { GiveUp::Decided }
+/// Reads a row, with what [`progress_name`] wrote; the table admits nothing else.
+pub(crate) fn given_up((offset, fingerprint, progress): (Offset, i64, String)) -> GivenUpAt {
+    let dead_lettered = progress == DEAD_LETTERED;
+    let progress = if dead_lettered { GiveUp::DeadLettered } else { GiveUp::Decided };
+    GivenUpAt::new(offset, fingerprint, progress)
 }
 
 const DEAD_LETTERED: &str = "dead_lettered";

@@ -17,6 +17,15 @@ pub use self::sqlite::SqliteMigrator;
 
 const RUN: &str = "migrate the database";
 
+/// All tables but that of the migrations, as [templates](crate::template).
+const TABLES: [&str; 5] = [
+    "{outbox_events}",
+    "{outbox_relay}",
+    "{outbox_dead_letters}",
+    "{processed_events}",
+    "{given_up_events}",
+];
+
 /// One step, which never changes once it was published: what follows is a new one.
 struct Migration {
     version: i64,
@@ -36,6 +45,18 @@ fn missing(migrations: &[Migration], version: i64) -> Result<&[Migration]> {
     }
     let applied = migrations.partition_point(|migration| migration.version <= version);
     Ok(&migrations[applied..])
+}
+
+/// Fails when tables are absent though the migrations were applied: those made others, most likely.
+fn complete(absent: &[String]) -> Result<()> {
+    if absent.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Schema, RUN).detail(format!(
+        "the migrations were applied, but these tables are missing: {}; tables of other names need a \
+         table of migrations of their own (Tables::migrations)",
+        absent.join(", ")
+    )))
 }
 
 /// All steps as one script, each followed by the note that it was applied.

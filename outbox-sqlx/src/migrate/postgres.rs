@@ -5,7 +5,7 @@ use std::fmt;
 use relaybox_core::Result;
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 
-use super::{Migration, RUN, missing, script};
+use super::{Migration, RUN, TABLES, complete, missing, script};
 use crate::{Tables, error, template::render};
 
 const MIGRATIONS: [Migration; 1] = [Migration {
@@ -24,6 +24,11 @@ const VERSION: &str = "SELECT coalesce(max(version), 0) FROM {migrations}";
 // CREATE TABLE IF NOT EXISTS fails when another one does the same at the same moment.
 const LOCK: &str =
     "SELECT pg_advisory_xact_lock(hashtextextended('relaybox ' || '{migrations}', 0))";
+/// From the catalog, which a role may read whatever its rights on the schemas.
+const ABSENT: &str = "SELECT name FROM unnest($1::text[]) AS name, parse_ident(name) AS part \
+     WHERE NOT EXISTS (SELECT FROM pg_class JOIN pg_namespace AS schema ON schema.oid = relnamespace \
+         WHERE relname = part[cardinality(part)] AND nspname = ANY(CASE cardinality(part) \
+             WHEN 1 THEN current_schemas(true) ELSE part[1:1]::name[] END))";
 const NOTE: &str = "INSERT INTO {migrations} (version, name) VALUES ($1, $2)";
 
 /// Creates the tables, and brings them up to date.
@@ -55,8 +60,8 @@ impl PgMigrator {
     ///
     /// # Errors
     /// [`ErrorKind::Schema`](relaybox_core::ErrorKind::Schema) when the database is newer than this
-    /// version of the library, or a table exists already; the database's own. Nothing is applied
-    /// then.
+    /// version of the library, when a table exists already, or when one is missing though its
+    /// migration was applied; the database's own. Nothing is applied then.
     ///
     /// # Cancel safety
     /// Cancel safe: all or nothing is applied.
@@ -67,6 +72,7 @@ impl PgMigrator {
         if self.exists(&mut tx).await?
             && missing(&MIGRATIONS, self.version(&mut tx).await?)?.is_empty()
         {
+            complete(&self.absent(&mut tx).await?)?;
             return tx.rollback().await.map_err(error::database(RUN));
         }
         for template in [LOCK, CREATE] {
@@ -81,6 +87,7 @@ impl PgMigrator {
                 .await
                 .map_err(error::database(RUN))?;
         }
+        complete(&self.absent(&mut tx).await?)?;
         tx.commit().await.map_err(error::commit(RUN))
     }
 
@@ -106,6 +113,14 @@ impl PgMigrator {
     async fn version(&self, tx: &mut Transaction<'static, Postgres>) -> Result<i64> {
         sqlx::query_scalar(AssertSqlSafe(render(&self.tables, VERSION)))
             .fetch_one(&mut **tx)
+            .await
+            .map_err(error::database(RUN))
+    }
+
+    async fn absent(&self, tx: &mut Transaction<'static, Postgres>) -> Result<Vec<String>> {
+        sqlx::query_scalar(ABSENT)
+            .bind(TABLES.map(|table| render(&self.tables, table)))
+            .fetch_all(&mut **tx)
             .await
             .map_err(error::database(RUN))
     }

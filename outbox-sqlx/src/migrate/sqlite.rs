@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use relaybox_core::Result;
+use relaybox_core::{ErrorKind, Result};
 use sqlx::{AssertSqlSafe, Sqlite, SqlitePool, Transaction};
 
-use super::{Migration, RUN, missing, script};
+use super::{Migration, RUN, TABLES, complete, missing, script};
 use crate::{Tables, error, sqlite::render};
 
 const MIGRATIONS: [Migration; 1] = [Migration {
@@ -47,8 +47,8 @@ impl SqliteMigrator {
     /// Applies what is missing, in one transaction; several processes may do so at once.
     ///
     /// # Errors
-    /// [`ErrorKind::Schema`](relaybox_core::ErrorKind::Schema) when the database is newer than this
-    /// version of the library; the database's own. Nothing is applied then.
+    /// [`ErrorKind::Schema`] when the database is newer than this version of the library, or a table
+    /// is missing though its migration was applied; the database's own. Nothing is applied then.
     ///
     /// # Cancel safety
     /// Cancel safe: all or nothing is applied.
@@ -69,6 +69,7 @@ impl SqliteMigrator {
                 .await
                 .map_err(error::database(RUN))?;
         }
+        complete(&self.absent(&mut tx).await?)?;
         tx.commit().await.map_err(error::commit(RUN))
     }
 
@@ -84,11 +85,21 @@ impl SqliteMigrator {
         render(tables, &script(CREATE, &MIGRATIONS))
     }
 
-    async fn execute(
-        &self,
-        tx: &mut Transaction<'static, Sqlite>,
-        template: &'static str,
-    ) -> Result<()> {
+    /// Asks each table: an unqualified name may be that of a table in any attached database.
+    async fn absent(&self, tx: &mut Transaction<'static, Sqlite>) -> Result<Vec<String>> {
+        let mut absent = Vec::new();
+        for table in TABLES {
+            match self.execute(tx, &format!("SELECT 1 FROM {table} LIMIT 0")).await {
+                Err(error) if error.kind() == ErrorKind::Schema => {
+                    absent.push(render(&self.tables, table));
+                }
+                result => result?,
+            }
+        }
+        Ok(absent)
+    }
+
+    async fn execute(&self, tx: &mut Transaction<'static, Sqlite>, template: &str) -> Result<()> {
         sqlx::raw_sql(AssertSqlSafe(render(&self.tables, template)))
             .execute(&mut **tx)
             .await

@@ -15,7 +15,8 @@ pub(super) async fn is_readable(outbox: &PgOutbox) -> Result<()> {
         .await
         .map_err(error::database(CHECK))?;
     if standby {
-        return Err(Error::new(ErrorKind::Invalid, CHECK).detail(
+        // It may be promoted, or the name may point to the primary soon: a switchover ends no relay.
+        return Err(Error::new(ErrorKind::Unavailable, CHECK).detail(
             "the database is a standby (pg_is_in_recovery() is true); connect the relay to the \
              primary",
         ));

@@ -4,7 +4,7 @@ use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use relaybox_core::{
-    ConsumerName, Error, ErrorKind, EventId, Failure, GiveUp, Mark, Offset, Partition,
+    ConsumerName, Error, ErrorKind, EventId, Failure, GivenUpAt, Mark, Offset, Partition,
     ProcessedEventStore, Result,
 };
 use sqlx::{AssertSqlSafe, PgPool, Postgres, SqlSafeStr, SqlStr, Transaction};
@@ -15,20 +15,25 @@ use crate::{Tables, error, marks, time::micros};
 
 const COMMIT: &str = "commit the effect of events";
 const GIVE_UP: &str = "record what was given up on";
-/// How long a transaction may stand idle unless set otherwise.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The marks of handled events on Postgres; handlers get `Transaction<'static, Postgres>`.
 ///
-/// Cheap to clone. Purge from time to time: each mark is a row.
+/// Cheap to clone. Purge from time to time, because each mark is a row, and so is each event given up
+/// on: `purge` removes at most `limit` of both together, marks first, and counts both.
+///
+/// The server ends a transaction that stands idle for the limit given to `begin` (a paused consumer
+/// would hold its marks), and a statement that runs or waits for so long, with
+/// [`ErrorKind::Timeout`]. The limit counts in whole milliseconds, from 1, and replaces the role's own
+/// `statement_timeout` and `idle_in_transaction_session_timeout` until the transaction ends.
 ///
 /// ```no_run
+/// use std::time::Duration;
 /// use relaybox_core::{ConsumerName, EventId, Mark, ProcessedEventStore};
 /// use relaybox_sqlx::PgProcessedEvents;
 ///
 /// # async fn handle(pool: sqlx::PgPool, id: EventId) -> Result<(), Box<dyn std::error::Error>> {
 /// let processed = PgProcessedEvents::new(pool);
-/// let mut tx = processed.begin().await?;
+/// let mut tx = processed.begin(Duration::from_secs(30)).await?;
 /// let marks = processed.mark(&mut tx, &ConsumerName::new("notifications")?, &[id]).await?;
 /// if marks[0] == Mark::First {
 ///     sqlx::query("UPDATE users SET logins = logins + 1").execute(&mut *tx).await?;
@@ -41,7 +46,6 @@ pub struct PgProcessedEvents {
     pool: PgPool,
     sql: Arc<InboxSql>,
     tables: Tables,
-    begin: SqlStr,
 }
 
 impl PgProcessedEvents {
@@ -55,17 +59,7 @@ impl PgProcessedEvents {
     #[must_use]
     pub fn with_tables(pool: PgPool, tables: Tables) -> Self {
         let sql = Arc::new(InboxSql::new(&tables));
-        Self { pool, sql, tables, begin: begin(IDLE_TIMEOUT) }
-    }
-
-    /// Sets how long a transaction may stand idle between two statements before the server ends it:
-    /// 30 s by default, at least 1 ms.
-    ///
-    /// A consumer that is paused in the middle holds its marks; this frees them for its successor.
-    /// It must be longer than a handler's longest pause between two statements.
-    #[must_use]
-    pub fn idle_timeout(self, timeout: Duration) -> Self {
-        Self { begin: begin(timeout), ..self }
+        Self { pool, sql, tables }
     }
 }
 
@@ -73,9 +67,8 @@ impl PgProcessedEvents {
 impl ProcessedEventStore for PgProcessedEvents {
     type Tx = Transaction<'static, Postgres>;
 
-    async fn begin(&self) -> Result<Self::Tx> {
-        let begin = self.pool.begin_with(self.begin.clone()).await;
-        begin.map_err(error::database("begin a transaction"))
+    async fn begin(&self, limit: Duration) -> Result<Self::Tx> {
+        self.pool.begin_with(begin(limit)).await.map_err(error::database("begin a transaction"))
     }
 
     async fn mark(
@@ -118,8 +111,8 @@ impl ProcessedEventStore for PgProcessedEvents {
         consumer: &ConsumerName,
         partition: &Partition,
         from: Offset,
-    ) -> Result<Vec<(Offset, GiveUp)>> {
-        let known: Vec<(Offset, String)> = sqlx::query_as(self.sql.given_up.clone())
+    ) -> Result<Vec<GivenUpAt>> {
+        let known: Vec<(Offset, i64, String)> = sqlx::query_as(self.sql.given_up.clone())
             .bind(consumer.as_str())
             .bind(partition.topic.as_str())
             .bind(partition.number)
@@ -127,22 +120,17 @@ impl ProcessedEventStore for PgProcessedEvents {
             .fetch_all(&self.pool)
             .await
             .map_err(error::database("look up what was given up on"))?;
-        Ok(known.into_iter().map(|(offset, name)| (offset, marks::progress(&name))).collect())
+        Ok(known.into_iter().map(marks::given_up).collect())
     }
 
-    async fn give_up(
-        &self,
-        partition: &Partition,
-        offset: Offset,
-        failure: &Failure,
-        progress: GiveUp,
-    ) -> Result<()> {
+    async fn give_up(&self, partition: &Partition, at: GivenUpAt, failure: &Failure) -> Result<()> {
         sqlx::query(self.sql.record_given_up.clone())
             .bind(failure.consumer.as_str())
             .bind(partition.topic.as_str())
             .bind(partition.number)
-            .bind(offset)
-            .bind(marks::progress_name(progress))
+            .bind(at.offset)
+            .bind(at.fingerprint)
+            .bind(marks::progress_name(at.progress))
             .bind(failure.kind.as_str())
             .bind(error::storable(&failure.reason))
             .bind(i32::try_from(failure.attempts).unwrap_or(i32::MAX))
@@ -153,13 +141,18 @@ impl ProcessedEventStore for PgProcessedEvents {
     }
 
     async fn purge(&self, age: Duration, limit: u32) -> Result<u64> {
-        let purged = sqlx::query(self.sql.purge.clone())
-            .bind(micros(age))
-            .bind(i64::from(limit))
-            .execute(&self.pool)
-            .await
-            .map_err(error::commit("purge the marks of handled events"))?;
-        Ok(purged.rows_affected())
+        let mut purged = 0;
+        for sql in [&self.sql.purge, &self.sql.purge_given_up] {
+            let left = i64::from(limit).saturating_sub_unsigned(purged);
+            let result = sqlx::query(sql.clone())
+                .bind(micros(age))
+                .bind(left)
+                .execute(&self.pool)
+                .await
+                .map_err(error::commit("purge what was handled or given up on"))?;
+            purged += result.rows_affected();
+        }
+        Ok(purged)
     }
 
     fn classify(&self, error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
@@ -169,16 +162,16 @@ impl ProcessedEventStore for PgProcessedEvents {
 
 impl fmt::Debug for PgProcessedEvents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PgProcessedEvents")
-            .field("tables", &self.tables)
-            .field("begin", &self.begin.as_str())
-            .finish_non_exhaustive()
+        f.debug_struct("PgProcessedEvents").field("tables", &self.tables).finish_non_exhaustive()
     }
 }
 
 /// One round trip; 0 would mean no limit.
-fn begin(idle_timeout: Duration) -> SqlStr {
-    let millis = idle_timeout.as_millis().clamp(1, i32::MAX.unsigned_abs().into());
-    let sql = format!("BEGIN; SET LOCAL idle_in_transaction_session_timeout = {millis}");
+fn begin(limit: Duration) -> SqlStr {
+    let millis = limit.as_millis().clamp(1, i32::MAX.unsigned_abs().into());
+    let sql = format!(
+        "BEGIN; SET LOCAL idle_in_transaction_session_timeout = {millis}; \
+         SET LOCAL statement_timeout = {millis}"
+    );
     AssertSqlSafe(sql).into_sql_str()
 }

@@ -59,7 +59,7 @@ use crate::Tables;
 /// GRANT SELECT, INSERT, UPDATE, DELETE ON outbox_dead_letters TO relay;
 /// -- The consumer, beside the rights on its own tables.
 /// GRANT SELECT, INSERT, DELETE ON processed_events TO consumer;
-/// GRANT SELECT, INSERT, UPDATE ON given_up_events TO consumer;
+/// GRANT SELECT, INSERT, UPDATE, DELETE ON given_up_events TO consumer;
 /// -- Who calls PgMigrator::run at its start without being able to create tables.
 /// GRANT SELECT ON relaybox_migrations TO writer, relay, consumer;
 /// ```

@@ -189,20 +189,36 @@ const MARK: &str = "INSERT INTO {processed_events} (consumer, event_id) \
      SELECT $1, event_id FROM unnest($2::uuid[]) AS event_id \
      ON CONFLICT DO NOTHING RETURNING event_id";
 
-const GIVEN_UP: &str = "SELECT record_offset, progress FROM {given_up_events} \
+const GIVEN_UP: &str = "SELECT record_offset, fingerprint, progress FROM {given_up_events} \
      WHERE consumer = $1 AND topic = $2 AND partition = $3 AND record_offset >= $4";
 
+/// The same record again changes its progress alone; another one replaces all.
 const RECORD_GIVEN_UP: &str = "INSERT INTO {given_up_events} AS known \
-     (consumer, topic, partition, record_offset, progress, error_kind, reason, attempts) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+     (consumer, topic, partition, record_offset, fingerprint, progress, error_kind, reason, attempts) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
      ON CONFLICT (consumer, topic, partition, record_offset) DO UPDATE \
-     SET progress = excluded.progress, error_kind = excluded.error_kind, \
-         reason = excluded.reason, attempts = excluded.attempts";
+     SET progress = excluded.progress, fingerprint = excluded.fingerprint, \
+         error_kind = CASE WHEN known.fingerprint = excluded.fingerprint \
+             THEN known.error_kind ELSE excluded.error_kind END, \
+         reason = CASE WHEN known.fingerprint = excluded.fingerprint \
+             THEN known.reason ELSE excluded.reason END, \
+         attempts = CASE WHEN known.fingerprint = excluded.fingerprint \
+             THEN known.attempts ELSE excluded.attempts END, \
+         decided_at = CASE WHEN known.fingerprint = excluded.fingerprint \
+             THEN known.decided_at ELSE excluded.decided_at END";
 
 const PURGE: &str = "DELETE FROM {processed_events} WHERE ctid = ANY(ARRAY(\
      SELECT ctid FROM {processed_events} \
      WHERE processed_at < clock_timestamp() - $1 * interval '1 microsecond' \
      ORDER BY processed_at LIMIT $2))";
+
+/// The age is asked again for the row itself: it may have been replaced in the meantime.
+const PURGE_GIVEN_UP: &str = "DELETE FROM {given_up_events} \
+     WHERE decided_at < clock_timestamp() - $1 * interval '1 microsecond' \
+     AND (consumer, topic, partition, record_offset) IN (\
+         SELECT consumer, topic, partition, record_offset FROM {given_up_events} \
+         WHERE decided_at < clock_timestamp() - $1 * interval '1 microsecond' \
+         ORDER BY decided_at LIMIT $2)";
 
 /// The statements of the outbox.
 pub(super) struct OutboxSql {
@@ -264,6 +280,7 @@ pub(super) struct InboxSql {
     pub(super) given_up: SqlStr,
     pub(super) record_given_up: SqlStr,
     pub(super) purge: SqlStr,
+    pub(super) purge_given_up: SqlStr,
 }
 
 impl InboxSql {
@@ -274,6 +291,7 @@ impl InboxSql {
             given_up: sql(GIVEN_UP),
             record_given_up: sql(RECORD_GIVEN_UP),
             purge: sql(PURGE),
+            purge_given_up: sql(PURGE_GIVEN_UP),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use relaybox_core::{
-    ConsumerName, ErrorKind, EventId, Failure, GiveUp, Mark, Offset, Partition,
+    ConsumerName, ErrorKind, EventId, Failure, GivenUpAt, Mark, Offset, Partition,
     ProcessedEventStore, Result,
 };
 use sqlx::{Sqlite, SqlitePool, Transaction};
@@ -18,17 +18,22 @@ use crate::{Tables, error, marks, time::micros};
 
 /// The marks of handled events on SQLite; handlers get `Transaction<'static, Sqlite>`.
 ///
-/// Cheap to clone. Purge from time to time: each mark is a row. SQLite has one writer at a time, so
-/// a handler that takes long holds up every other writer of the database; and a paused process holds
-/// them up until it goes on or ends, because there is no server to end its transaction.
+/// Cheap to clone. Purge from time to time, because each mark is a row, and so is each event given up
+/// on: `purge` removes at most `limit` of both together, marks first, and counts both.
+///
+/// SQLite has one writer at a time, so a handler that takes long holds up every other writer of the
+/// database. There is no server to end its transaction, so the limit given to `begin` does nothing: a
+/// paused process holds the others up until it goes on or ends. How long a writer waits for another
+/// is the pool's `busy_timeout`.
 ///
 /// ```
+/// use std::time::Duration;
 /// use relaybox_core::{ConsumerName, EventId, Mark, ProcessedEventStore};
 /// use relaybox_sqlx::SqliteProcessedEvents;
 ///
 /// # async fn handle(pool: sqlx::SqlitePool, id: EventId) -> Result<(), Box<dyn std::error::Error>> {
 /// let processed = SqliteProcessedEvents::new(pool);
-/// let mut tx = processed.begin().await?;
+/// let mut tx = processed.begin(Duration::from_secs(30)).await?;
 /// let marks = processed.mark(&mut tx, &ConsumerName::new("notifications")?, &[id]).await?;
 /// if marks[0] == Mark::First {
 ///     sqlx::query("UPDATE users SET logins = logins + 1").execute(&mut *tx).await?;
@@ -62,7 +67,7 @@ impl SqliteProcessedEvents {
 impl ProcessedEventStore for SqliteProcessedEvents {
     type Tx = Transaction<'static, Sqlite>;
 
-    async fn begin(&self) -> Result<Self::Tx> {
+    async fn begin(&self, _limit: Duration) -> Result<Self::Tx> {
         self.pool.begin_with(BEGIN).await.map_err(error::database("begin a transaction"))
     }
 
@@ -95,8 +100,8 @@ impl ProcessedEventStore for SqliteProcessedEvents {
         consumer: &ConsumerName,
         partition: &Partition,
         from: Offset,
-    ) -> Result<Vec<(Offset, GiveUp)>> {
-        let known: Vec<(Offset, String)> = sqlx::query_as(self.sql.given_up.clone())
+    ) -> Result<Vec<GivenUpAt>> {
+        let known: Vec<(Offset, i64, String)> = sqlx::query_as(self.sql.given_up.clone())
             .bind(consumer.as_str())
             .bind(partition.topic.as_str())
             .bind(partition.number)
@@ -104,22 +109,17 @@ impl ProcessedEventStore for SqliteProcessedEvents {
             .fetch_all(&self.pool)
             .await
             .map_err(error::database("look up what was given up on"))?;
-        Ok(known.into_iter().map(|(offset, name)| (offset, marks::progress(&name))).collect())
+        Ok(known.into_iter().map(marks::given_up).collect())
     }
 
-    async fn give_up(
-        &self,
-        partition: &Partition,
-        offset: Offset,
-        failure: &Failure,
-        progress: GiveUp,
-    ) -> Result<()> {
+    async fn give_up(&self, partition: &Partition, at: GivenUpAt, failure: &Failure) -> Result<()> {
         sqlx::query(self.sql.record_given_up.clone())
             .bind(failure.consumer.as_str())
             .bind(partition.topic.as_str())
             .bind(partition.number)
-            .bind(offset)
-            .bind(marks::progress_name(progress))
+            .bind(at.offset)
+            .bind(at.fingerprint)
+            .bind(marks::progress_name(at.progress))
             .bind(failure.kind.as_str())
             .bind(error::storable(&failure.reason))
             .bind(failure.attempts)
@@ -130,13 +130,18 @@ impl ProcessedEventStore for SqliteProcessedEvents {
     }
 
     async fn purge(&self, age: Duration, limit: u32) -> Result<u64> {
-        let purged = sqlx::query(self.sql.purge.clone())
-            .bind(micros(age))
-            .bind(limit)
-            .execute(&self.pool)
-            .await
-            .map_err(error::commit("purge the marks of handled events"))?;
-        Ok(purged.rows_affected())
+        let mut purged = 0;
+        for sql in [&self.sql.purge, &self.sql.purge_given_up] {
+            let left = i64::from(limit).saturating_sub_unsigned(purged);
+            let result = sqlx::query(sql.clone())
+                .bind(micros(age))
+                .bind(left)
+                .execute(&self.pool)
+                .await
+                .map_err(error::commit("purge what was handled or given up on"))?;
+            purged += result.rows_affected();
+        }
+        Ok(purged)
     }
 
     fn classify(&self, error: &(dyn StdError + 'static)) -> Option<ErrorKind> {

@@ -142,19 +142,32 @@ const MARK: &str = "INSERT INTO {processed_events} (consumer, event_id) \
      SELECT ?1, unhex(value) FROM json_each(?2) WHERE true \
      ON CONFLICT DO NOTHING RETURNING event_id";
 
-const GIVEN_UP: &str = "SELECT record_offset, progress FROM {given_up_events} \
+const GIVEN_UP: &str = "SELECT record_offset, fingerprint, progress FROM {given_up_events} \
      WHERE consumer = ?1 AND topic = ?2 AND partition = ?3 AND record_offset >= ?4";
 
-const RECORD_GIVEN_UP: &str = "INSERT INTO {given_up_events} \
-     (consumer, topic, partition, record_offset, progress, error_kind, reason, attempts) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
+/// The same record again changes its progress alone; another one replaces all.
+const RECORD_GIVEN_UP: &str = "INSERT INTO {given_up_events} AS known \
+     (consumer, topic, partition, record_offset, fingerprint, progress, error_kind, reason, attempts) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
      ON CONFLICT (consumer, topic, partition, record_offset) DO UPDATE \
-     SET progress = excluded.progress, error_kind = excluded.error_kind, \
-         reason = excluded.reason, attempts = excluded.attempts";
+     SET progress = excluded.progress, fingerprint = excluded.fingerprint, \
+         error_kind = CASE WHEN known.fingerprint = excluded.fingerprint \
+             THEN known.error_kind ELSE excluded.error_kind END, \
+         reason = CASE WHEN known.fingerprint = excluded.fingerprint \
+             THEN known.reason ELSE excluded.reason END, \
+         attempts = CASE WHEN known.fingerprint = excluded.fingerprint \
+             THEN known.attempts ELSE excluded.attempts END, \
+         decided_at = CASE WHEN known.fingerprint = excluded.fingerprint \
+             THEN known.decided_at ELSE excluded.decided_at END";
 
 const PURGE: &str = "DELETE FROM {processed_events} WHERE (consumer, event_id) IN (\
      SELECT consumer, event_id FROM {processed_events} WHERE processed_at < {now} - ?1 \
      ORDER BY processed_at LIMIT ?2)";
+
+const PURGE_GIVEN_UP: &str = "DELETE FROM {given_up_events} \
+     WHERE (consumer, topic, partition, record_offset) IN (\
+         SELECT consumer, topic, partition, record_offset FROM {given_up_events} \
+         WHERE decided_at < {now} - ?1 ORDER BY decided_at LIMIT ?2)";
 
 /// The statements of the outbox.
 pub(super) struct OutboxSql {
@@ -221,6 +234,7 @@ pub(super) struct InboxSql {
     pub(super) given_up: SqlStr,
     pub(super) record_given_up: SqlStr,
     pub(super) purge: SqlStr,
+    pub(super) purge_given_up: SqlStr,
 }
 
 impl InboxSql {
@@ -231,6 +245,7 @@ impl InboxSql {
             given_up: sql(GIVEN_UP),
             record_given_up: sql(RECORD_GIVEN_UP),
             purge: sql(PURGE),
+            purge_given_up: sql(PURGE_GIVEN_UP),
         }
     }
 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use chrono::Utc;
 use relaybox_core::{
-    ConsumerName, ErrorKind, EventId, Failure, GiveUp, Mark, Partition, ProcessedEventStore,
-    TopicName,
+    ConsumerName, ErrorKind, EventId, Failure, GiveUp, GivenUpAt, Mark, Partition,
+    ProcessedEventStore, TopicName,
 };
 
-use super::Harness;
+use super::{Harness, LIMIT};
 use crate::Tables;
 
 fn consumer() -> ConsumerName {
@@ -18,14 +18,14 @@ fn consumer() -> ConsumerName {
 pub(super) async fn a_repeat_inside_a_call_is_a_repeat<H: Harness>(harness: &H) {
     let inbox = harness.inbox(Tables::default());
     let (one, two, three) = (EventId::new(), EventId::new(), EventId::new());
-    let mut tx = inbox.begin().await.unwrap();
+    let mut tx = inbox.begin(LIMIT).await.unwrap();
     let marks = inbox.mark(&mut tx, &consumer(), &[three, one, one, two]).await.unwrap();
     assert_eq!(marks, [Mark::First, Mark::First, Mark::Repeat, Mark::First]);
     let marks = inbox.mark(&mut tx, &consumer(), &[two]).await.unwrap();
     assert_eq!(marks, [Mark::Repeat]);
     inbox.commit(tx).await.unwrap();
 
-    let mut tx = inbox.begin().await.unwrap();
+    let mut tx = inbox.begin(LIMIT).await.unwrap();
     assert_eq!(inbox.mark(&mut tx, &consumer(), &[]).await.unwrap(), []);
     assert_eq!(inbox.mark(&mut tx, &consumer(), &[one]).await.unwrap(), [Mark::Repeat]);
     let other = ConsumerName::new("billing").unwrap();
@@ -37,7 +37,7 @@ pub(super) async fn a_rolled_back_mark_is_no_mark<H: Harness>(harness: &H) {
     let inbox = harness.inbox(Tables::default());
     let id = EventId::new();
     for way in ["rollback", "drop", "commit", "repeat"] {
-        let mut tx = inbox.begin().await.unwrap();
+        let mut tx = inbox.begin(LIMIT).await.unwrap();
         let marks = inbox.mark(&mut tx, &consumer(), &[id]).await.unwrap();
         let expected = if way == "repeat" { Mark::Repeat } else { Mark::First };
         assert_eq!(marks, [expected], "{way}");
@@ -58,7 +58,7 @@ pub(super) async fn of_eight_concurrent_transactions_one_handles_the_event<H: Ha
     let deliveries = (0..8).map(|n| {
         let inbox = inbox.clone();
         async move {
-            let mut tx = inbox.begin().await.unwrap();
+            let mut tx = inbox.begin(LIMIT).await.unwrap();
             let mark = inbox.mark(&mut tx, &consumer(), &[id]).await.unwrap()[0];
             if mark == Mark::First {
                 harness.execute_in(&mut tx, "INSERT INTO effect VALUES (1)").await;
@@ -86,7 +86,7 @@ pub(super) async fn overlapping_batches_in_any_order_all_commit<H: Harness>(harn
             batch.reverse();
         }
         async move {
-            let mut tx = inbox.begin().await.unwrap();
+            let mut tx = inbox.begin(LIMIT).await.unwrap();
             let marks = inbox.mark(&mut tx, &consumer(), &batch).await.unwrap();
             inbox.commit(tx).await.unwrap();
             marks.iter().filter(|mark| **mark == Mark::First).count()
@@ -96,41 +96,87 @@ pub(super) async fn overlapping_batches_in_any_order_all_commit<H: Harness>(harn
     assert_eq!(firsts, ids.len());
 }
 
+fn partition(number: i32) -> Partition {
+    Partition::new(TopicName::new("session-events.v1").unwrap(), number, 1)
+}
+
+fn failure(reason: &str, attempts: u32) -> Failure {
+    Failure::new(consumer(), ErrorKind::Rejected, reason.into(), attempts, Utc::now())
+}
+
+fn at(offset: i64, fingerprint: i64, progress: GiveUp) -> GivenUpAt {
+    GivenUpAt::new(offset, fingerprint, progress)
+}
+
 pub(super) async fn giving_up_is_remembered_by_place<H: Harness>(harness: &H) {
     let inbox = harness.inbox(Tables::default());
-    let partition =
-        |number| Partition::new(TopicName::new("session-events.v1").unwrap(), number, 1);
-    let failure =
-        Failure::new(consumer(), ErrorKind::Rejected, "no\0such user".into(), 3, Utc::now());
-    for (offset, progress) in
-        [(6, GiveUp::Decided), (7, GiveUp::Decided), (7, GiveUp::DeadLettered)]
-    {
-        inbox.give_up(&partition(2), offset, &failure, progress).await.unwrap();
+    let six = at(6, i64::MIN, GiveUp::Decided);
+    let seven = at(7, i64::MAX, GiveUp::DeadLettered);
+    for at in [six, at(7, i64::MAX, GiveUp::Decided), seven] {
+        inbox.give_up(&partition(2), at, &failure("no\0such user", 3)).await.unwrap();
     }
     let known = async |number, from| {
         let mut known = inbox.given_up(&consumer(), &partition(number), from).await.unwrap();
-        known.sort_unstable_by_key(|(offset, _)| *offset);
+        known.sort_unstable_by_key(|at| at.offset);
         known
     };
-    assert_eq!(known(2, 0).await, [(6, GiveUp::Decided), (7, GiveUp::DeadLettered)]);
-    assert_eq!(known(2, 7).await, [(7, GiveUp::DeadLettered)]);
+    assert_eq!(known(2, 0).await, [six, seven]);
+    assert_eq!(known(2, 7).await, [seven]);
     assert_eq!(known(2, 8).await, []);
     assert_eq!(known(3, 0).await, []);
     assert_eq!(harness.number("SELECT count(*) FROM processed_events").await, 0);
 }
 
+pub(super) async fn the_same_record_keeps_its_failure_and_another_replaces_it<H: Harness>(
+    harness: &H,
+) {
+    let inbox = harness.inbox(Tables::default());
+    let give_up = async |at, failure| inbox.give_up(&partition(0), at, &failure).await.unwrap();
+    let expect = async |at: GivenUpAt, reason: &str, attempts: u32, decided_at: &str| {
+        assert_eq!(inbox.given_up(&consumer(), &partition(0), 0).await.unwrap(), [at]);
+        let sql = format!(
+            "SELECT count(*) FROM given_up_events JOIN known ON decided_at {decided_at} known.at \
+             WHERE reason = '{reason}' AND attempts = {attempts} AND error_kind = '{}'",
+            ErrorKind::Rejected.as_str()
+        );
+        assert_eq!(harness.number(&sql).await, 1, "{reason}");
+    };
+    give_up(at(7, 1, GiveUp::Decided), failure("no such user", 3)).await;
+    harness.execute("CREATE TABLE known AS SELECT decided_at AS at FROM given_up_events").await;
+
+    // Time goes by: SQLite's clock goes by milliseconds.
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let unknown = Failure::new(consumer(), ErrorKind::Other, "given up".into(), 0, Utc::now());
+    give_up(at(7, 1, GiveUp::DeadLettered), unknown).await;
+    expect(at(7, 1, GiveUp::DeadLettered), "no such user", 3, "=").await;
+
+    give_up(at(7, 2, GiveUp::Decided), failure("no such order", 5)).await;
+    expect(at(7, 2, GiveUp::Decided), "no such order", 5, ">").await;
+}
+
 pub(super) async fn purging_is_bounded_and_spares_the_young<H: Harness>(harness: &H) {
     let inbox = harness.inbox(Tables::default());
+    for offset in 0..3 {
+        let at = at(offset, 0, GiveUp::DeadLettered);
+        inbox.give_up(&partition(0), at, &failure("no such user", 3)).await.unwrap();
+    }
     let ids: Vec<_> = (0..10).map(|_| EventId::new()).collect();
-    let mut tx = inbox.begin().await.unwrap();
+    let mut tx = inbox.begin(LIMIT).await.unwrap();
     inbox.mark(&mut tx, &consumer(), &ids).await.unwrap();
     inbox.commit(tx).await.unwrap();
     assert_eq!(inbox.purge(Duration::from_secs(3600), 100).await.unwrap(), 0);
     assert_eq!(inbox.purge(Duration::MAX, 100).await.unwrap(), 0);
-    // Young by a moment at least: SQLite's clock goes by milliseconds.
-    while inbox.purge(Duration::ZERO, 4).await.unwrap() == 0 {
+    assert_eq!(inbox.purge(Duration::ZERO, 0).await.unwrap(), 0);
+
+    let rows = "SELECT (SELECT count(*) FROM processed_events) \
+         + (SELECT count(*) FROM given_up_events)";
+    let mut left = 13;
+    while left > 0 {
+        // None at first: SQLite's clock goes by milliseconds.
+        let purged = inbox.purge(Duration::ZERO, 4).await.unwrap();
+        assert!(purged <= 4, "{purged}");
+        left -= i64::try_from(purged).unwrap();
+        assert_eq!(harness.number(rows).await, left);
         tokio::task::yield_now().await;
     }
-    assert_eq!(inbox.purge(Duration::ZERO, 4).await.unwrap(), 4);
-    assert_eq!(inbox.purge(Duration::ZERO, 4).await.unwrap(), 2);
 }

@@ -64,9 +64,19 @@ pub(super) async fn tables_may_have_other_names_and_schemas<H: Harness>(harness:
     assert_eq!(names(&read(&mut outbox.reader().await.unwrap()).await), ["b parked"]);
     assert_eq!(outbox.stats().await.unwrap().dead_letters, 1);
     let inbox = harness.inbox(tables);
-    inbox.commit(inbox.begin().await.unwrap()).await.unwrap();
+    inbox.commit(inbox.begin(super::LIMIT).await.unwrap()).await.unwrap();
 
     // The default names are free still.
+    harness.migrate(Tables::default()).await.unwrap();
+}
+
+pub(super) async fn other_names_under_the_same_migrations_are_refused<H: Harness>(harness: &H) {
+    harness.migrate(Tables::default()).await.unwrap();
+    let name = |name: &str| TableName::new(name).unwrap();
+    let tables = Tables::default().outbox_events(name("events_out")).given_up_events(name("lost"));
+    let error = harness.migrate(tables).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Schema);
+    assert!(error.to_string().contains("missing: \"events_out\", \"lost\";"), "{error}");
     harness.migrate(Tables::default()).await.unwrap();
 }
 

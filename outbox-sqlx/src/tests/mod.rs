@@ -121,6 +121,7 @@ macro_rules! all_promises {
             of_eight_concurrent_transactions_one_handles_the_event,
             overlapping_batches_in_any_order_all_commit,
             giving_up_is_remembered_by_place,
+            the_same_record_keeps_its_failure_and_another_replaces_it,
             purging_is_bounded_and_spares_the_young,
         );
         $crate::tests::promises!($harness, run, migrations:
@@ -129,6 +130,7 @@ macro_rules! all_promises {
             a_newer_schema_is_refused,
             the_printed_script_applied_by_hand_is_accepted,
             tables_may_have_other_names_and_schemas,
+            other_names_under_the_same_migrations_are_refused,
             missing_tables_are_named_with_advice,
         );
     };

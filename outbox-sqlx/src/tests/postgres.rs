@@ -12,7 +12,9 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::{Harness, TTL, acquire, enqueue, event, names, published, read, refs, run_migrated};
+use super::{
+    Harness, LIMIT, TTL, acquire, enqueue, event, names, published, read, refs, run_migrated,
+};
 use crate::{PgMigrator, PgOutbox, PgProcessedEvents, Tables};
 
 super::all_promises!(super::PgHarness);
@@ -177,7 +179,7 @@ async fn a_takeover_waits_for_a_settlement_that_has_begun() {
 async fn a_commit_after_a_failed_statement_is_an_error() {
     run_migrated(async |harness: &PgHarness| {
         let inbox = harness.inbox(Tables::default());
-        let mut tx = inbox.begin().await.unwrap();
+        let mut tx = inbox.begin(LIMIT).await.unwrap();
         let consumer = ConsumerName::new("notifications").unwrap();
         inbox.mark(&mut tx, &consumer, &[EventId::new()]).await.unwrap();
         // A handler that passes over an error.
@@ -193,14 +195,14 @@ async fn a_commit_after_a_failed_statement_is_an_error() {
 #[tokio::test]
 async fn the_server_ends_a_transaction_that_stands_idle() {
     run_migrated(async |harness: &PgHarness| {
-        let inbox = harness.inbox(Tables::default()).idle_timeout(Duration::from_millis(100));
+        let inbox = harness.inbox(Tables::default());
         let consumer = ConsumerName::new("notifications").unwrap();
         let id = EventId::new();
-        let mut paused = inbox.begin().await.unwrap();
+        let mut paused = inbox.begin(Duration::from_millis(100)).await.unwrap();
         inbox.mark(&mut paused, &consumer, &[id]).await.unwrap();
 
         // Its successor waits for the mark, and gets it.
-        let mut tx = inbox.begin().await.unwrap();
+        let mut tx = inbox.begin(LIMIT).await.unwrap();
         assert_eq!(inbox.mark(&mut tx, &consumer, &[id]).await.unwrap(), [Mark::First]);
         inbox.commit(tx).await.unwrap();
         let error = inbox.commit(paused).await.unwrap_err();
@@ -211,10 +213,78 @@ async fn the_server_ends_a_transaction_that_stands_idle() {
 }
 
 #[tokio::test]
+async fn a_statement_that_waits_for_a_lock_ends_at_the_limit() {
+    run_migrated(async |harness: &PgHarness| {
+        let inbox = harness.inbox(Tables::default());
+        let consumer = ConsumerName::new("notifications").unwrap();
+        let id = EventId::new();
+        let mut holder = inbox.begin(LIMIT).await.unwrap();
+        inbox.mark(&mut holder, &consumer, &[id]).await.unwrap();
+
+        let short = Duration::from_millis(100);
+        let mut tx = inbox.begin(short).await.unwrap();
+        let since = std::time::Instant::now();
+        let error = inbox.mark(&mut tx, &consumer, &[id]).await.unwrap_err();
+        assert!(since.elapsed() >= short);
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+        inbox.rollback(tx).await.unwrap();
+
+        // A handler's own statement as well.
+        let mut tx = inbox.begin(short).await.unwrap();
+        let error = sqlx::query("LOCK TABLE processed_events").execute(&mut *tx).await.unwrap_err();
+        assert_eq!(inbox.classify(&error), Some(ErrorKind::Timeout), "{error:?}");
+        inbox.rollback(tx).await.unwrap();
+        inbox.commit(holder).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_limit_is_never_none() {
+    run_migrated(async |harness: &PgHarness| {
+        let inbox = harness.inbox(Tables::default());
+        let mut tx = inbox.begin(Duration::MAX).await.unwrap();
+        for setting in ["statement_timeout", "idle_in_transaction_session_timeout"] {
+            let sql = format!("SELECT setting FROM pg_settings WHERE name = '{setting}'");
+            let millis: String =
+                sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut *tx).await.unwrap();
+            assert_eq!(millis, i32::MAX.to_string(), "{setting}");
+        }
+        inbox.rollback(tx).await.unwrap();
+        if let Ok(mut tx) = inbox.begin(Duration::ZERO).await {
+            sqlx::query("SELECT pg_sleep(60)").execute(&mut *tx).await.unwrap_err();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_standby_is_unavailable_until_it_is_promoted() {
+    run_migrated(async |harness: &PgHarness| {
+        // A stand-in: found before the server's own function.
+        let path = format!("{},pg_catalog", harness.schema);
+        let options = harness.options.clone().options([("search_path", path)]);
+        let outbox = PgOutbox::new(PgPoolOptions::new().connect_lazy_with(options));
+        harness
+            .execute(&format!(
+                "CREATE FUNCTION {}.pg_is_in_recovery() RETURNS bool LANGUAGE sql RETURN true",
+                harness.schema
+            ))
+            .await;
+        let Err(error) = outbox.reader().await else { panic!("it is a standby") };
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert!(error.is_infrastructure() && error.to_string().contains("standby"), "{error}");
+        harness.execute(&format!("DROP FUNCTION {}.pg_is_in_recovery()", harness.schema)).await;
+        outbox.reader().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_killed_connection_leaves_the_outcome_of_a_commit_unknown() {
     run_migrated(async |harness: &PgHarness| {
         let inbox = harness.inbox(Tables::default());
-        let mut tx = inbox.begin().await.unwrap();
+        let mut tx = inbox.begin(LIMIT).await.unwrap();
         let pid: i32 =
             sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *tx).await.unwrap();
         harness.execute(&format!("SELECT pg_terminate_backend({pid}, 5000)")).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use relaybox_core::{
-    ConsumerName, DeadLetterQuery, DeadLetterStore, ErrorKind, EventId, Failure, GiveUp,
+    ConsumerName, DeadLetterQuery, DeadLetterStore, ErrorKind, EventId, Failure, GiveUp, GivenUpAt,
     OutboxStore, OutboxWriter, Partition, ProcessedEventStore, Successors, TopicName,
 };
 use sqlx::PgPool;
@@ -111,17 +111,17 @@ async fn as_relay(pool: PgPool) {
 async fn as_consumer(pool: PgPool) {
     let inbox = PgProcessedEvents::new(pool.clone());
     let consumer = ConsumerName::new("notifications").unwrap();
-    let mut tx = inbox.begin().await.unwrap();
+    let mut tx = inbox.begin(TTL).await.unwrap();
     inbox.mark(&mut tx, &consumer, &[EventId::new()]).await.unwrap();
     inbox.commit(tx).await.unwrap();
-    inbox.purge(Duration::ZERO, 10).await.unwrap();
     let partition = Partition::new(TopicName::new("t").unwrap(), 0, 1);
     let failure =
         Failure::new(consumer.clone(), ErrorKind::Rejected, String::new(), 1, chrono::Utc::now());
     for progress in [GiveUp::Decided, GiveUp::DeadLettered] {
-        inbox.give_up(&partition, 1, &failure, progress).await.unwrap();
+        inbox.give_up(&partition, GivenUpAt::new(1, 7, progress), &failure).await.unwrap();
     }
     assert_eq!(inbox.given_up(&consumer, &partition, 0).await.unwrap().len(), 1);
+    assert_eq!(inbox.purge(Duration::ZERO, 10).await.unwrap(), 2);
     refused(&pool, "SELECT seq FROM outbox_events").await;
     refused(&pool, "UPDATE processed_events SET consumer = 'x'").await;
 }

@@ -86,6 +86,8 @@ CREATE TABLE {given_up_events} (
     topic         text NOT NULL,
     partition     integer NOT NULL,
     record_offset bigint NOT NULL,
+    -- Tells the record from another one at the same place: the topic may be made anew.
+    fingerprint   bigint NOT NULL,
     progress      text NOT NULL CHECK (progress IN ('decided', 'dead_lettered')),
     error_kind    text NOT NULL,
     reason        text NOT NULL,
@@ -93,3 +95,4 @@ CREATE TABLE {given_up_events} (
     decided_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (consumer, topic, partition, record_offset)
 );
+CREATE INDEX {given_up_events.idx_decided_at} ON {given_up_events} (decided_at);

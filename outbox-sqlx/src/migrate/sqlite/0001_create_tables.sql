@@ -80,6 +80,8 @@ CREATE TABLE {given_up_events} (
     topic         TEXT NOT NULL,
     partition     INTEGER NOT NULL,
     record_offset INTEGER NOT NULL,
+    -- Tells the record from another one at the same place: the topic may be made anew.
+    fingerprint   INTEGER NOT NULL,
     progress      TEXT NOT NULL CHECK (progress IN ('decided', 'dead_lettered')),
     error_kind    TEXT NOT NULL,
     reason        TEXT NOT NULL,
@@ -87,3 +89,5 @@ CREATE TABLE {given_up_events} (
     decided_at    INTEGER NOT NULL DEFAULT ({now}),
     PRIMARY KEY (consumer, topic, partition, record_offset)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX {given_up_events.schema}{given_up_events.idx_decided_at}
+    ON {given_up_events.local} (decided_at);
