@@ -26,6 +26,10 @@ use crate::{
 const ENSURE: &str = "make topics";
 /// How often it looks whether a new topic is there.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The `max.message.bytes` of a dead-letter topic, 10 MiB. A letter is its record and up to some KiB
+/// of headers, so with the topic's own limit (1,048,588 unless the broker says otherwise) it would
+/// refuse the largest records. The rest is for topics that take larger ones.
+const DEAD_LETTER_BYTES: &str = "10485760";
 
 /// Makes topics.
 ///
@@ -103,7 +107,9 @@ impl TopicSpec {
 
 /// The topics of some aggregate types and their dead-letter topics, each once.
 ///
-/// A dead-letter topic has as many partitions as its topic: a key's dead letters keep their order.
+/// A dead-letter topic has as many partitions as its topic: a key's dead letters keep their order. It
+/// takes records of up to 10 MiB (`max.message.bytes`); give it more when its topic takes nearly as
+/// much.
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`] when the name of a dead-letter topic would be too long.
@@ -118,7 +124,8 @@ pub fn topic_specs(
     for name in names {
         let dead_letters = dead_letter_topic(&name)?;
         specs.push(TopicSpec::new(name, partitions, replication));
-        specs.push(TopicSpec::new(dead_letters, partitions, replication));
+        let dead_letters = TopicSpec::new(dead_letters, partitions, replication);
+        specs.push(dead_letters.set("max.message.bytes", DEAD_LETTER_BYTES));
     }
     Ok(specs)
 }
@@ -205,7 +212,8 @@ impl KafkaAdmin {
 
     /// All topics, each with the leaders of its partitions.
     async fn topics(&self, deadline: Instant) -> Result<BTreeMap<String, Vec<i32>>> {
-        let (probe, monitor) = (self.probe.client(), self.probe.monitor().clone());
+        let monitor = self.probe.monitor().clone();
+        let probe = self.probe.client().ok_or_else(|| Error::new(ErrorKind::Halted, ENSURE))?;
         off_thread(ENSURE, move || {
             // All of them: asking for one by name might make it.
             let metadata = client::metadata(ENSURE, probe.client(), &monitor, deadline)?;
@@ -283,5 +291,12 @@ mod tests {
             ["billing.v2", "billing.v2.dlq", "session-events.v1", "session-events.v1.dlq"];
         assert_eq!(names, expected);
         assert!(specs.iter().all(|spec| (spec.partitions, spec.replication) == (6, 3)));
+        for spec in specs {
+            let limit = spec.settings.get("max.message.bytes").map(|bytes| bytes.parse::<u64>());
+            match spec.name.as_str().ends_with(".dlq") {
+                true => assert!(limit.unwrap().unwrap() >= 1_048_588 + 64 * 1024),
+                false => assert_eq!(limit, None),
+            }
+        }
     }
 }

@@ -83,8 +83,10 @@ impl KafkaBus {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn check(&self, timeout: Duration) -> Result<()> {
-        let producer =
-            self.lock().as_ref().map(|producer| (producer.client(), producer.monitor().clone()));
+        let producer = self
+            .lock()
+            .as_ref()
+            .and_then(|producer| Some((producer.client()?, producer.monitor().clone())));
         let Some((client, monitor)) = producer else {
             return Err(Error::new(ErrorKind::Unavailable, CHECK).detail("recover it first"));
         };

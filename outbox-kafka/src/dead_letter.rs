@@ -1,7 +1,10 @@
 //! Dead-letter topics.
 
 use bytes::Bytes;
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::{
+    ClientConfig,
+    message::{Header, OwnedHeaders},
+};
 use relaybox_core::{Delivery, Error, ErrorKind, Failure, Result, TopicName};
 use tokio::sync::Mutex;
 
@@ -14,6 +17,11 @@ use crate::{
 const WRITE: &str = "write a dead letter";
 /// How long the broker may take. Then nobody knows whether it has the record.
 const TIMEOUT_MS: &str = "30000";
+/// Twice what a broker takes in one request (`socket.request.max.bytes`, 100 MiB), for it counts
+/// compressed bytes and the client doesn't: what is too large is for the topic to say.
+const MAX_BYTES: &str = "200000000";
+/// What the queue holds: a letter of that size, and more of the usual ones.
+const QUEUE_KBYTES: &str = "262144";
 /// How many characters of the error a dead letter carries.
 const MAX_REASON: usize = 1_000;
 
@@ -65,13 +73,20 @@ impl DeadLetters {
     }
 
     async fn start(&self) -> Result<Producer> {
-        let mut settings = self.config.producer()?;
+        let mut settings = settings(&self.config)?;
         settings.set("message.timeout.ms", TIMEOUT_MS);
         // Nobody sends a second one soon.
         settings.set("linger.ms", "0");
         let monitor = Monitor::new(&self.config);
         off_thread(WRITE, move || Producer::start(WRITE, &settings, monitor)).await
     }
+}
+
+/// A producer's settings for records that a broker has taken once, whatever their size.
+pub(crate) fn settings(config: &KafkaConfig) -> Result<ClientConfig> {
+    let mut settings = config.producer()?;
+    settings.set("message.max.bytes", MAX_BYTES).set("queue.buffering.max.kbytes", QUEUE_KBYTES);
+    Ok(settings)
 }
 
 /// Key, value and headers go byte for byte; ours come behind.
@@ -92,15 +107,16 @@ fn headers(delivery: &Delivery, failure: &Failure) -> OwnedHeaders {
 }
 
 fn explain(error: Error, topic: &TopicName) -> Error {
-    if error.kind() != ErrorKind::TopicUnavailable {
-        return error;
-    }
-    let retry = error.retry();
-    Error::new(error.kind(), WRITE)
-        .detail(format!(
+    let detail = match error.kind() {
+        ErrorKind::TopicUnavailable => format!(
             "the dead-letter topic {topic} doesn't exist, or can't be written: create it with \
              KafkaAdmin::ensure_topics"
-        ))
-        .with_retry(retry)
-        .caused_by(error)
+        ),
+        ErrorKind::TooLarge => format!(
+            "the dead letter is too large for the topic {topic}: raise its max.message.bytes"
+        ),
+        _ => return error,
+    };
+    let retry = error.retry();
+    Error::new(error.kind(), WRITE).detail(detail).with_retry(retry).caused_by(error)
 }

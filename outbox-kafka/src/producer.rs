@@ -51,7 +51,9 @@ pub(crate) struct Outgoing<'a> {
 /// Hand over from one thread at a time: the order of the calls is the order of the records. Dropping
 /// it fails whatever is in flight.
 pub(crate) struct Producer {
-    client: Arc<BaseProducer<Reports>>,
+    /// None once it ends: the last one to let go of the client closes it, which blocks, so that must
+    /// be the thread.
+    client: Option<Arc<BaseProducer<Reports>>>,
     life: Arc<Life>,
     /// How many records were handed over.
     turns: u64,
@@ -75,7 +77,7 @@ impl Producer {
             .name("relaybox-producer".to_owned())
             .spawn(move || serve(polled, &lived, end))
             .map_err(|source| Error::new(ErrorKind::Other, operation).caused_by(source))?;
-        Ok(Self { client, life, turns: 0, ended: Some(ended) })
+        Ok(Self { client: Some(client), life, turns: 0, ended: Some(ended) })
     }
 
     /// Hands records over in order. After the first refusal none is handed over any more.
@@ -112,7 +114,8 @@ impl Producer {
         let Outgoing { topic, key, value, headers } = record;
         let mut out = BaseRecord::with_opaque_to(topic, ticket).headers(headers);
         (out.key, out.payload) = (key, value);
-        self.client.send(out).map_err(|(error, _)| match error.rdkafka_error_code() {
+        let client = self.client.as_ref().ok_or_else(|| halted(self.life.operation))?;
+        client.send(out).map_err(|(error, _)| match error.rdkafka_error_code() {
             Some(code) => delivery_error(self.life.operation, code, topic),
             None => error::convert(self.life.operation, error),
         })
@@ -128,9 +131,10 @@ impl Producer {
         self.life.latch.set(self.turns);
     }
 
-    /// The librdkafka client itself, for metadata.
-    pub(crate) fn client(&self) -> Arc<BaseProducer<Reports>> {
-        Arc::clone(&self.client)
+    /// The librdkafka client itself, for metadata. Let go of it on a thread that may block: it may be
+    /// the last one by then.
+    pub(crate) fn client(&self) -> Option<Arc<BaseProducer<Reports>>> {
+        self.client.as_ref().map(Arc::clone)
     }
 
     /// Why the brokers refuse this client, if they do.
@@ -140,18 +144,23 @@ impl Producer {
 
     /// Fails what is in flight, and waits until all of it has its result.
     pub(crate) async fn stop(mut self) {
-        self.life.stop.store(true, Ordering::Release);
+        self.end();
         if let Some(ended) = self.ended.take() {
             // An error says that the thread is gone, which is as good.
             drop(ended.await);
         }
     }
+
+    /// Leaves the client to the thread, and then tells it to end: it can't be faster than we are.
+    fn end(&mut self) {
+        self.client = None;
+        self.life.stop.store(true, Ordering::Release);
+    }
 }
 
 impl Drop for Producer {
     fn drop(&mut self) {
-        // The thread does the rest: closing a client blocks.
-        self.life.stop.store(true, Ordering::Release);
+        self.end();
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    thread,
     time::{Duration, Instant},
 };
 
 use rdkafka::{
     Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, CommitMode, Consumer},
+    error::KafkaError,
     message::{Header, OwnedHeaders},
 };
 use relaybox_core::{Delivery, Error, ErrorKind, Partition, Result, TopicName};
@@ -15,14 +17,16 @@ use relaybox_core::{Delivery, Error, ErrorKind, Partition, Result, TopicName};
 use crate::{
     KafkaConfig,
     client::{Monitor, metadata, off_thread},
-    dead_letter_topic, error,
+    dead_letter, dead_letter_topic, error,
     producer::{Outgoing, Producer},
     source::record,
 };
 
 const REDRIVE: &str = "redrive dead letters";
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How much is sent before it is noted.
 const CHUNK: usize = 200;
+const CHUNK_BYTES: usize = 16 * 1024 * 1024;
 
 /// Sends the dead letters of a topic back to where they came from, each once.
 ///
@@ -57,7 +61,7 @@ pub struct KafkaRedrive {
 pub struct Redriven {
     /// Dead letters that were sent back.
     pub sent: u64,
-    /// Records of the dead-letter topic that don't say where they came from.
+    /// Records of the dead-letter topic that don't say that they came from the topic.
     pub passed_over: u64,
 }
 
@@ -71,7 +75,8 @@ impl KafkaRedrive {
     /// Sends back what is in the dead-letter topic now and was not sent back before.
     ///
     /// How far it came is kept by the broker, as the offsets of the group `relaybox-redrive.{topic}`,
-    /// and moves on only after the broker has what was sent.
+    /// and moves on only after the broker has what was sent. One run at a time: two at once send the
+    /// same dead letters.
     ///
     /// # Errors
     /// The broker's. What was sent and not noted is sent again by the next run, and known as a repeat
@@ -82,7 +87,7 @@ impl KafkaRedrive {
     pub async fn run(&self) -> Result<Redriven> {
         let (config, topic) = (self.config.clone(), self.topic.clone());
         let mut reader = off_thread(REDRIVE, move || Reader::open(&config, &topic)).await?;
-        let settings = self.config.producer()?;
+        let settings = dead_letter::settings(&self.config)?;
         let monitor = Monitor::new(&self.config);
         let mut producer =
             off_thread(REDRIVE, move || Producer::start(REDRIVE, &settings, monitor)).await?;
@@ -97,7 +102,8 @@ impl KafkaRedrive {
             if letters.is_empty() {
                 return Ok(redriven);
             }
-            let records: Vec<_> = letters.iter().filter_map(returned_record).collect();
+            let records: Vec<_> =
+                letters.iter().filter_map(|letter| returned_record(letter, &self.topic)).collect();
             redriven.passed_over += (letters.len() - records.len()) as u64;
             redriven.sent += records.len() as u64;
             let results = producer.hand_over(records.into_iter());
@@ -113,26 +119,33 @@ impl KafkaRedrive {
     }
 }
 
-/// A dead letter as it was before it was given up on; `None` when it doesn't say where it came from.
-fn returned_record(letter: &Delivery) -> Option<Outgoing<'_>> {
-    let find = |wanted: &str| letter.headers().find(|(name, _)| *name == wanted);
-    let (_, topic) = find("dlq-original-topic")?;
-    let topic = std::str::from_utf8(topic).ok()?;
-    let ours = |name: &str| name.starts_with("dlq-") || name == "redrive-consumer";
-    let mut headers = OwnedHeaders::new_with_capacity(letter.headers.len());
-    for (key, value) in letter.headers().filter(|(name, _)| !ours(name)) {
-        headers = headers.insert(Header { key, value: Some(value) });
+/// A dead letter as it was before it was given up on; `None` when it doesn't say that it came from
+/// `origin`.
+fn returned_record<'a>(letter: &'a Delivery, origin: &'a TopicName) -> Option<Outgoing<'a>> {
+    // Ours stand behind the record's own, of which some may be called the same.
+    let start = letter.headers.iter().rposition(|(name, _)| name == "dlq-original-topic")?;
+    let (own, added) = letter.headers.split_at(start);
+    let (_, topic) = added.first()?;
+    if topic.as_ref() != origin.as_str().as_bytes() {
+        return None;
     }
-    if let Some((_, consumer)) = find("dlq-consumer") {
-        headers = headers.insert(Header { key: "redrive-consumer", value: Some(consumer) });
+    // Whoever copied the letter may have put something behind.
+    let kept = added.iter().filter(|(name, _)| !name.starts_with("dlq-"));
+    let mut headers = OwnedHeaders::new_with_capacity(letter.headers.len());
+    for (key, value) in own.iter().chain(kept).filter(|(name, _)| name != "redrive-consumer") {
+        headers = headers.insert(Header { key, value: Some(value.as_ref()) });
+    }
+    if let Some((_, consumer)) = added.iter().find(|(name, _)| name == "dlq-consumer") {
+        headers =
+            headers.insert(Header { key: "redrive-consumer", value: Some(consumer.as_ref()) });
     }
     let (key, value) = (letter.key.as_deref(), letter.value.as_deref());
-    Some(Outgoing { topic, key, value, headers })
+    Some(Outgoing { topic: origin.as_str(), key, value, headers })
 }
 
 /// Reads a dead-letter topic from where the last run came to, up to where it ends now. Blocks.
 struct Reader {
-    consumer: BaseConsumer<Monitor>,
+    consumer: Closing,
     /// Where reading ends: what comes behind, perhaps because it was given up on again, is for the
     /// next run.
     ends: BTreeMap<i32, i64>,
@@ -146,7 +159,12 @@ impl Reader {
         let convert = |error| error::convert(REDRIVE, error);
         let topic = dead_letter_topic(origin)?;
         let mut settings = config.consumer()?;
-        settings.set("group.id", format!("relaybox-redrive.{origin}"));
+        settings
+            .set("group.id", format!("relaybox-redrive.{origin}"))
+            // What was to be read next may have expired meanwhile.
+            .set("auto.offset.reset", "earliest")
+            // The end of a compacted or transactional partition may be no record.
+            .set("enable.partition.eof", "true");
         let monitor = Monitor::new(config);
         let consumer: BaseConsumer<Monitor> =
             settings.create_with_context(monitor).map_err(convert)?;
@@ -180,30 +198,40 @@ impl Reader {
         }
         consumer.assign(&assignment).map_err(convert)?;
         let open = ends.keys().copied().collect();
-        Ok(Self { consumer, ends, open, topic })
+        Ok(Self { consumer: Closing(Some(consumer)), ends, open, topic })
     }
 
     /// The next records; none at the end.
     fn read(&mut self) -> Result<Vec<Delivery>> {
-        let mut letters = Vec::new();
+        let Some(consumer) = &self.consumer.0 else { return Ok(Vec::new()) };
+        let (mut letters, mut bytes) = (Vec::new(), 0);
         let mut deadline = Instant::now() + TIMEOUT;
-        while !self.open.is_empty() && letters.len() < CHUNK {
-            match self.consumer.poll(Duration::from_millis(100)) {
+        while !self.open.is_empty() && letters.len() < CHUNK && bytes < CHUNK_BYTES {
+            match consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
                     let (number, offset) = (message.partition(), message.offset());
                     let end = self.ends.get(&number).copied().unwrap_or_default();
                     if offset < end {
                         let partition = Partition::new(self.topic.clone(), number, 0);
-                        letters.push(record::delivery(partition, &message).0);
+                        let (letter, size) = record::delivery(partition, &message);
+                        letters.push(letter);
+                        bytes += size;
                     }
                     if offset + 1 >= end {
                         self.open.remove(&number);
                     }
                     deadline = Instant::now() + TIMEOUT;
                 }
-                Some(Err(error)) => return Err(error::convert(REDRIVE, error)),
-                // The end of a compacted or transactional partition may be no record.
-                None if self.at_end() => self.open.clear(),
+                Some(Err(KafkaError::PartitionEOF(number))) => {
+                    self.open.remove(&number);
+                }
+                Some(Err(error)) => {
+                    let error = error::convert(REDRIVE, error);
+                    // Librdkafka connects again.
+                    if error.kind() != ErrorKind::Unavailable || Instant::now() >= deadline {
+                        return Err(error);
+                    }
+                }
                 None if Instant::now() >= deadline => {
                     return Err(Error::new(ErrorKind::Timeout, REDRIVE)
                         .detail("the broker gives no records"));
@@ -214,17 +242,8 @@ impl Reader {
         Ok(letters)
     }
 
-    fn at_end(&self) -> bool {
-        let Ok(positions) = self.consumer.position() else { return false };
-        self.ends.iter().filter(|(number, _)| self.open.contains(number)).all(|(number, end)| {
-            let place = positions.find_partition(self.topic.as_str(), *number);
-            place.is_some_and(
-                |place| matches!(place.offset(), Offset::Offset(offset) if offset >= *end),
-            )
-        })
-    }
-
     fn commit(&self, letters: &[Delivery]) -> Result<()> {
+        let Some(consumer) = &self.consumer.0 else { return Ok(()) };
         let mut next = BTreeMap::new();
         for letter in letters {
             next.insert(letter.partition.number, letter.offset + 1);
@@ -235,8 +254,18 @@ impl Reader {
                 .add_partition_offset(self.topic.as_str(), number, Offset::Offset(offset))
                 .map_err(|error| error::convert(REDRIVE, error))?;
         }
-        self.consumer
-            .commit(&offsets, CommitMode::Sync)
-            .map_err(|error| error::convert(REDRIVE, error))
+        consumer.commit(&offsets, CommitMode::Sync).map_err(|error| error::convert(REDRIVE, error))
+    }
+}
+
+/// Closes its consumer elsewhere: that waits for the broker, and a run may end on an async thread.
+struct Closing(Option<BaseConsumer<Monitor>>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        // If there is no thread to spare, it waits here.
+        if let Some(consumer) = self.0.take() {
+            drop(thread::Builder::new().spawn(move || drop(consumer)));
+        }
     }
 }

@@ -94,10 +94,18 @@ impl KafkaConfig {
     /// A topic that takes batches above 1 MB needs `message.max.bytes` here.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for the settings that the guarantees rest on, and for those that have a
-    /// method of their own. A setting that librdkafka doesn't know is refused when the client is made.
+    /// [`ErrorKind::Invalid`] for the settings that the guarantees rest on, for those that have a
+    /// method of their own, and for those that carry a secret: [`Tls`] and [`Sasl`] take these, and
+    /// never show them. A setting that librdkafka doesn't know is refused when the client is made.
     pub fn set(mut self, name: impl Into<String>, value: impl Into<String>) -> Result<Self> {
         let name = name.into();
+        let lower = name.to_ascii_lowercase();
+        if SECRET.iter().any(|part| lower.contains(part)) {
+            return Err(Error::new(ErrorKind::Invalid, "configure Kafka").detail(format!(
+                "{name} carries a secret or a key: use KafkaConfig::tls (Tls) or KafkaConfig::sasl \
+                 (Sasl), which keep it out of logs"
+            )));
+        }
         if FIXED.contains(&name.as_str()) || FIXED_PREFIXES.iter().any(|p| name.starts_with(p)) {
             return Err(Error::new(ErrorKind::Invalid, "configure Kafka").detail(format!(
                 "{name} is set by relaybox: a guarantee rests on it, or it has a method of its own"
@@ -195,7 +203,7 @@ impl KafkaConfig {
     }
 }
 
-/// Names of extra settings only: librdkafka takes passwords among them.
+/// Names of extra settings only: a value may be private nevertheless.
 impl fmt::Debug for KafkaConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KafkaConfig")
@@ -248,6 +256,8 @@ const FIXED: &[&str] = &[
     "ssl.key.password",
     "transactional.id",
 ];
+/// What is in the names of settings that carry secrets.
+const SECRET: &[&str] = &["password", "secret", ".pem", "jaas", "oauthbearer.config", "private"];
 const FIXED_PREFIXES: &[&str] = &["sasl.", "enable.sasl.", "test.mock."];
 
 /// Sets what the user may have set otherwise.
@@ -292,11 +302,31 @@ mod tests {
     }
 
     #[test]
+    fn a_setting_that_carries_a_secret_is_refused_and_the_typed_way_named() {
+        for name in [
+            "ssl.keystore.password",
+            "ssl.key.password",
+            "SSL.key.PEM",
+            "sasl.password",
+            "sasl.oauthbearer.config",
+            "sasl.oauthbearer.client.secret",
+            "sasl.jaas.config",
+            "ssl.private.key",
+        ] {
+            let refused = KafkaConfig::new("localhost:1").set(name, "hunter2").unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Invalid);
+            let text = format!("{refused} {refused:?}");
+            assert!(text.contains(name) && text.contains("Tls") && text.contains("Sasl"), "{text}");
+            assert!(!text.contains("hunter2"), "{text}");
+        }
+    }
+
+    #[test]
     fn no_password_is_shown() {
         let config = KafkaConfig::new("localhost:1")
             .tls(Tls::new().key_password(Secret::new("pass-1")))
             .sasl(Sasl::plain("user", Secret::new("pass-2")))
-            .set("ssl.keystore.password", "pass-3")
+            .set("client.rack", "pass-3")
             .unwrap();
         let shown = format!("{config:?} {config:#?}");
         assert!(!shown.contains("pass-"), "{shown}");

@@ -19,7 +19,15 @@ use relaybox_core::{
 };
 
 use self::{assignment::Limits, context::Context, poller::Poller, shared::Shared};
-use crate::{KafkaConfig, client::Monitor, dead_letter::DeadLetters, error};
+use crate::{
+    KafkaConfig,
+    client::Monitor,
+    dead_letter::{DeadLetters, dead_letter_topic},
+    error,
+};
+
+/// How long `close` waits: for a last commit, tried for 5 s during a rebalance, and for leaving.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(8);
 
 /// Receives from Kafka as a member of a consumer group.
 ///
@@ -32,6 +40,10 @@ use crate::{KafkaConfig, client::Monitor, dead_letter::DeadLetters, error};
 /// [`handover`](KafkaSourceBuilder::handover) and commits what was acknowledged. A header whose value
 /// is null is delivered as an empty one; one whose name is not UTF-8 as `\u{fffd}` with an empty
 /// value.
+///
+/// The source gets over an outage by itself. When no broker can be reached,
+/// [`receive`](EventSource::receive) says so with [`ErrorKind::Unavailable`], and every 10 s at most as
+/// long as librdkafka reports more; call it again.
 ///
 /// Dropping the source closes it in the background.
 ///
@@ -142,13 +154,18 @@ impl KafkaSourceBuilder {
     /// Joins the group, in the background.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] when no topic is named, a setting or a certificate file can't be used,
-    /// or TLS or SCRAM is asked for without the feature `tls`.
+    /// [`ErrorKind::Invalid`] when no topic is named, the name of a topic's
+    /// [dead-letter topic](crate::dead_letter_topic) would be too long, a setting or a certificate file
+    /// can't be used, or TLS or SCRAM is asked for without the feature `tls`.
     pub fn build(self) -> Result<KafkaSource> {
         let Self { config, consumer: group, topics, limits, start_at, handover } = self;
         const JOIN: &str = "join the group";
         if topics.is_empty() {
             return Err(Error::new(ErrorKind::Invalid, JOIN).detail("no topic is named"));
+        }
+        // Now, rather than when the first delivery is given up on.
+        for topic in &topics {
+            dead_letter_topic(topic)?;
         }
         let mut settings = config.consumer()?;
         settings.set("group.id", group.as_str()).set(
@@ -224,19 +241,32 @@ impl EventSource for KafkaSource {
 
     /// Batches that are out count as released. Afterwards nothing can be received or acknowledged.
     ///
+    /// Waits at most 8 s. Without a coordinator librdkafka gives up after `session.timeout.ms` only;
+    /// the source's thread waits for that, and ends then.
+    ///
+    /// # Errors
+    /// The broker's; [`ErrorKind::Unavailable`] when it doesn't answer in time. What was not committed
+    /// is delivered again.
+    ///
     /// # Cancel safety
     /// The source closes all the same when the future is dropped.
     async fn close(&self) -> Result<()> {
         self.shared.begin_close();
-        loop {
-            let news = self.shared.news.notified();
-            tokio::pin!(news);
-            news.as_mut().enable();
-            if let Some(closed) = &mut self.shared.lock().closed {
-                return std::mem::replace(closed, Ok(()));
+        let closed = async {
+            loop {
+                let news = self.shared.news.notified();
+                tokio::pin!(news);
+                news.as_mut().enable();
+                if let Some(closed) = &mut self.shared.lock().closed {
+                    return std::mem::replace(closed, Ok(()));
+                }
+                news.await;
             }
-            news.await;
-        }
+        };
+        tokio::time::timeout(CLOSE_PATIENCE, closed).await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Unavailable, "leave the group")
+                .detail("the broker doesn't answer: what was acknowledged last may come again"))
+        })
     }
 }
 

@@ -75,3 +75,23 @@ async fn a_missing_dead_letter_topic_is_said_and_works_once_it_is_there() {
     assert_eq!(cluster.read(&dead_letters).await.len(), 1);
     source.close().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_letter_is_for_the_topic_to_refuse_and_the_error_says_what_to_do() {
+    let Some(cluster) = Cluster::broker() else { return };
+    let topic = cluster.topic(1).await;
+    let dead_letters = dead_letter_topic(&topic).unwrap();
+    cluster.make(&dead_letters, 1, &[("max.message.bytes", "2000000")]).await;
+    let config = cluster.config().queue(10, 1 << 20).set("compression.type", "none").unwrap();
+    let source = KafkaSource::new(config, unique_group(), vec![topic.clone()]).unwrap();
+    let (mut delivery, failure) = (delivery(&topic), failure("broken".to_owned()));
+    delivery.value = Some(Bytes::from(vec![7; 1_900_000]));
+    within(source.dead_letter(&delivery, &failure)).await.unwrap();
+    delivery.value = Some(Bytes::from(vec![7; 2_100_000]));
+    let error = within(source.dead_letter(&delivery, &failure)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    let text = error.to_string();
+    assert!(text.contains("max.message.bytes") && text.contains(dead_letters.as_str()), "{text}");
+    assert_eq!(cluster.read(&dead_letters).await.len(), 1);
+    source.close().await.unwrap();
+}

@@ -8,6 +8,7 @@ mod bus;
 mod dead_letter;
 mod failures;
 mod rebalance;
+mod redrive;
 mod security;
 mod source;
 mod support;

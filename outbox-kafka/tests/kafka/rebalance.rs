@@ -101,6 +101,34 @@ on_both!(
     }
 );
 
+on_both!(
+    a_batch_acknowledged_in_part_is_waited_for_and_the_rest_goes_to_the_next_member,
+    async |cluster: Cluster| {
+        let (topic, group) = (cluster.topic(PARTITIONS).await, unique_group());
+        publish(&cluster, &topic, 0, 10).await;
+        let first = join(&cluster, &group, &topic, 30);
+        let out = take_all(&first).await;
+        let second = join(&cluster, &group, &topic, 30);
+        let leaving = [revoked(&first).await, revoked(&first).await];
+        for partition in &leaving {
+            first.acknowledge(partition, 0).await.unwrap();
+        }
+        let early = tokio::time::timeout(Duration::from_secs(1), second.receive()).await;
+        assert!(early.is_err(), "the rest is out yet");
+        for partition in &leaving {
+            assert!(out[&partition.number].1 > 0);
+            first.release(partition).await.unwrap();
+        }
+        let (partition, deliveries) = batch(&second).await;
+        assert!(leaving.iter().any(|left| left.number == partition.number));
+        assert_eq!(deliveries[0].offset, 1);
+        for (partition, _) in out.values() {
+            first.release(partition).await.unwrap();
+        }
+        tokio::try_join!(first.close(), second.close()).unwrap();
+    }
+);
+
 on_both!(members_that_come_and_go_lose_nothing_and_keep_the_order, async |cluster: Cluster| {
     let (topic, group) = (cluster.topic(PARTITIONS).await, unique_group());
     publish(&cluster, &topic, 0, 30).await;

@@ -6,8 +6,8 @@ use rdkafka::{
     message::{Header, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, Producer as _},
 };
-use relaybox_core::{ErrorKind, EventBus, EventSource};
-use relaybox_kafka::{KafkaSource, StartAt};
+use relaybox_core::{ErrorKind, EventBus, EventSource, Received};
+use relaybox_kafka::{KafkaConfig, KafkaSource, StartAt};
 
 use crate::support::{
     Cluster, PATIENCE, batch, client, on_both, publish_numbers, unique_group, unique_topic, values,
@@ -256,4 +256,60 @@ async fn a_source_of_no_topic_is_refused() {
     let config = relaybox_kafka::KafkaConfig::new("127.0.0.1:1");
     let error = KafkaSource::new(config, unique_group(), Vec::new()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn a_topic_without_room_for_a_dead_letter_topic_is_refused() {
+    let long = relaybox_core::TopicName::new("t".repeat(249)).unwrap();
+    let error = KafkaSource::new(KafkaConfig::new("localhost:1"), unique_group(), vec![long]);
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+on_both!(the_rest_of_a_batch_stays_out_until_it_is_acknowledged_too, async |cluster: Cluster| {
+    let (topic, bus) = (cluster.topic(1).await, cluster.bus());
+    publish_numbers(&bus, &topic, "k", 0, 20).await;
+    let source = KafkaSource::builder(cluster.config(), unique_group(), vec![topic.clone()])
+        .max_batch(10)
+        .build()
+        .unwrap();
+    let (partition, deliveries) = batch(&source).await;
+    let last = deliveries.last().unwrap().offset;
+    source.acknowledge(&partition, deliveries[0].offset).await.unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(500), source.receive()).await;
+    assert!(early.is_err(), "the batch is out yet");
+    source.acknowledge(&partition, last).await.unwrap();
+    let (_, next) = batch(&source).await;
+    assert_eq!(next[0].offset, last + 1);
+    source.close().await.unwrap();
+});
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_is_told_and_got_over_and_a_close_in_one_does_not_hang() {
+    let cluster = Cluster::embedded();
+    let (topic, bus) = (cluster.topic(1).await, cluster.bus());
+    publish_numbers(&bus, &topic, "k", 0, 1).await;
+    let source = source(&cluster, &topic);
+    let (partition, deliveries) = batch(&source).await;
+    source.acknowledge(&partition, deliveries[0].offset).await.unwrap();
+    let Cluster::Embedded(embedded) = &cluster else { unreachable!() };
+
+    embedded.down().unwrap();
+    let error = within(source.receive()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let again = tokio::time::timeout(Duration::from_secs(5), source.receive()).await;
+    assert!(again.is_err(), "not all the time");
+    embedded.up().unwrap();
+    publish_numbers(&bus, &topic, "k", 1, 2).await;
+    let (partition, deliveries) = loop {
+        match within(source.receive()).await {
+            Ok(Received::Batch { partition, deliveries }) => break (partition, deliveries),
+            Ok(Received::Revoked(_)) => {}
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable),
+        }
+    };
+    embedded.down().unwrap();
+    drop(source.acknowledge(&partition, deliveries[0].offset).await);
+    let began = std::time::Instant::now();
+    drop(source.close().await);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
