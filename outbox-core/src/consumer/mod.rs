@@ -93,8 +93,8 @@ impl<S: EventSource, P: ProcessedEventStore> Consumer<S, P> {
     /// Handles events until `shutdown` is cancelled; then finishes the event each partition is at, up
     /// to the drain timeout, and leaves the group.
     ///
-    /// An unreachable database or broker ends nothing: it waits with backoff, tells `on_error`, and
-    /// goes on.
+    /// An unreachable database ends nothing: it waits with backoff, tells `on_error`, and goes on. So
+    /// does a broker's refusal; a broker that is merely away, the source waits for by itself.
     ///
     /// # Errors
     /// [`ErrorKind::Schema`] and [`ErrorKind::Invalid`], which only a person can mend.

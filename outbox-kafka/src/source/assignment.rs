@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rdkafka::{TopicPartitionList, consumer::base_consumer::PartitionQueue, error::KafkaError};
@@ -18,9 +18,6 @@ use crate::error;
 
 /// A topic's partition, whatever the assignment.
 pub(super) type Place = (TopicName, i32);
-
-/// How often a caller is told of an outage that lasts.
-const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// How large a batch may be.
 #[derive(Debug, Clone, Copy)]
@@ -39,10 +36,6 @@ pub(super) struct Assignment {
     /// Partitions that are being taken away while a batch of theirs is out.
     revoked: VecDeque<Partition>,
     error: Option<Error>,
-    /// Whether no broker could be reached, and nothing has come since.
-    outage: bool,
-    /// When a caller was last told of an outage.
-    told: Option<Instant>,
 }
 
 /// A partition since one assignment.
@@ -94,7 +87,6 @@ impl Assignment {
             if !deliveries.is_empty() {
                 let partition = self.held.get(&place)?.partition.clone();
                 self.last = Some(place);
-                self.outage = false;
                 return Some(Ok(Received::Batch { partition, deliveries }));
             }
         }
@@ -104,23 +96,10 @@ impl Assignment {
     /// Takes note of an error, unless it passes by itself.
     pub(super) fn report(&mut self, error: Error) {
         match error.kind() {
-            ErrorKind::Unavailable if self.outage => self.report_outage(error),
             ErrorKind::Unavailable | ErrorKind::Revoked => {
                 tracing::warn!(%error, "the consumer goes on by itself");
             }
             _ => self.error = Some(error),
-        }
-    }
-
-    /// Takes note that no broker can be reached: it passes by itself, but a caller should know.
-    pub(super) fn report_outage(&mut self, error: Error) {
-        self.outage = true;
-        let due = self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY);
-        if due && self.error.is_none() {
-            self.told = Some(Instant::now());
-            self.error = Some(error);
-        } else {
-            tracing::debug!(%error, "the outage lasts");
         }
     }
 

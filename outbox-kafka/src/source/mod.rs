@@ -41,9 +41,9 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(8);
 /// is null is delivered as an empty one; one whose name is not UTF-8 as `\u{fffd}` with an empty
 /// value.
 ///
-/// The source gets over an outage by itself. When no broker can be reached,
-/// [`receive`](EventSource::receive) says so with [`ErrorKind::Unavailable`], and every 10 s at most as
-/// long as librdkafka reports more; call it again.
+/// The source gets over an outage by itself: it warns in the log, and
+/// [`receive`](EventSource::receive) waits. librdkafka reports "all brokers down" also while a client
+/// is merely connecting, so a caller is not told of it.
 ///
 /// Dropping the source closes it in the background.
 ///

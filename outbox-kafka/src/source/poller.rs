@@ -13,7 +13,6 @@ use rdkafka::{
     Message, Offset,
     consumer::{BaseConsumer, CommitMode, Consumer},
     error::KafkaError,
-    types::RDKafkaErrorCode as Code,
 };
 use relaybox_core::{ErrorKind, Result, TopicName};
 
@@ -76,7 +75,6 @@ impl Poller {
         if let KafkaError::PartitionEOF(_) = error {
             return;
         }
-        let outage = error.rdkafka_error_code() == Some(Code::AllBrokersDown);
         let mut error = error::convert("receive from Kafka", error);
         if let Some(reason) = context.take_reason() {
             error = error.detail(reason);
@@ -86,10 +84,7 @@ impl Poller {
             let Some(refusal) = context.monitor().refusal("receive from Kafka") else { return };
             error = refusal;
         }
-        match outage {
-            true => self.shared.report_outage(error),
-            false => self.shared.report(error),
-        }
+        self.shared.report(error);
     }
 
     fn rewind(&self) {

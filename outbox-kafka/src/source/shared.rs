@@ -58,11 +58,6 @@ impl Shared {
         self.news.notify_waiters();
     }
 
-    pub(super) fn report_outage(&self, error: Error) {
-        self.lock().assignment.report_outage(error);
-        self.news.notify_waiters();
-    }
-
     pub(super) fn begin_close(&self) {
         self.lock().closing = true;
         self.settled();
