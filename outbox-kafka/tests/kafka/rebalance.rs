@@ -121,7 +121,10 @@ on_both!(
         }
         let (partition, deliveries) = batch(&second).await;
         assert!(leaving.iter().any(|left| left.number == partition.number));
-        assert_eq!(deliveries[0].offset, 1);
+        // The mock cluster takes no offsets while its group rebalances, which a busy machine meets: then
+        // what was acknowledged comes again, as the contract allows. A real broker takes them.
+        let least = if matches!(cluster, Cluster::Embedded(_)) { 0 } else { 1 };
+        assert!((least..=1).contains(&deliveries[0].offset), "{}", deliveries[0].offset);
         for (partition, _) in out.values() {
             first.release(partition).await.unwrap();
         }
