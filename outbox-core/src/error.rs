@@ -127,6 +127,11 @@ impl Error {
     pub fn is_infrastructure(&self) -> bool {
         self.kind.is_infrastructure()
     }
+
+    /// Whether only a person can mend it: a run loop ends with it.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self.kind, ErrorKind::Schema | ErrorKind::Invalid)
+    }
 }
 
 impl ErrorKind {
@@ -227,4 +232,13 @@ pub fn error_chain(error: &(dyn StdError + 'static)) -> String {
         next = source.source();
     }
     chain
+}
+
+/// How much of an error's text a dead letter keeps, in bytes.
+const MAX_REASON: usize = 1000;
+
+/// An error's text as a dead letter keeps it.
+pub(crate) fn bounded_reason(mut reason: String) -> String {
+    reason.truncate(reason.floor_char_boundary(MAX_REASON));
+    reason
 }

@@ -105,7 +105,7 @@ impl<S: EventSource, P: ProcessedEventStore> Shared<S, P> {
     /// The store's own failure: almost always the surroundings, but a deferred constraint speaks only
     /// at commit.
     fn judge(&self, error: Error) -> Failed {
-        if error.is_infrastructure() || super::is_final(&error) {
+        if error.is_infrastructure() || error.is_final() {
             return Failed::Infrastructure(error);
         }
         Failed::Event { kind: error.kind(), reason: error_chain(&error), permanent: false }

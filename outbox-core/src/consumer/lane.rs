@@ -10,16 +10,12 @@ use super::{
     Shared, UnknownEvents,
     attempt::{Failed, Outcome},
     dispatch::Known,
-    is_final,
 };
 use crate::{
     ConsumerName, DeadLetterNotice, Delivery, Envelope, Error, ErrorKind, EventSource, Failure,
-    GiveUp, GivenUpAt, Offset, Partition, ProcessedEventStore, Result, cloudevents, error_chain,
-    retry::Backoff, telemetry, trace,
+    GiveUp, GivenUpAt, Offset, Partition, ProcessedEventStore, Result, cloudevents,
+    error::bounded_reason, error_chain, retry::Backoff, telemetry, trace,
 };
-
-/// How much of an error's text a dead letter keeps, in bytes.
-const MAX_REASON: usize = 1000;
 
 /// Tells a lane to stop.
 #[derive(Debug, Clone, Default)]
@@ -313,7 +309,7 @@ impl<S: EventSource, P: ProcessedEventStore> Lane<S, P> {
 
     /// Waits before the next try, unless there will be none.
     async fn pause(&mut self, error: Error, stop: &Stop) -> Result<(), Abandoned> {
-        if is_final(&error) {
+        if error.is_final() {
             return Err(Abandoned::Final(error));
         }
         let wait: Duration = self.backoff.fail();
@@ -324,8 +320,8 @@ impl<S: EventSource, P: ProcessedEventStore> Lane<S, P> {
         }
     }
 
-    fn failure(&self, kind: ErrorKind, mut reason: String, attempts: u32) -> Failure {
-        reason.truncate(reason.floor_char_boundary(MAX_REASON));
+    fn failure(&self, kind: ErrorKind, reason: String, attempts: u32) -> Failure {
+        let reason = bounded_reason(reason);
         let settings = &self.shared.settings;
         Failure::new(settings.name.clone(), kind, reason, attempts, settings.clock.now())
     }

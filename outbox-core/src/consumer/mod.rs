@@ -20,8 +20,8 @@ use self::{
     lane::{Lane, Stop},
 };
 use crate::{
-    Delivery, Error, ErrorKind, EventSource, Partition, ProcessedEventStore, Received, Result,
-    error_chain, retry::Backoff,
+    Delivery, Error, EventSource, Partition, ProcessedEventStore, Received, Result, error_chain,
+    retry::Backoff,
 };
 
 /// Handles events: the effect, its mark and the events it raises commit as one.
@@ -97,7 +97,8 @@ impl<S: EventSource, P: ProcessedEventStore> Consumer<S, P> {
     /// does a broker's refusal; a broker that is merely away, the source waits for by itself.
     ///
     /// # Errors
-    /// [`ErrorKind::Schema`] and [`ErrorKind::Invalid`], which only a person can mend.
+    /// [`ErrorKind::Schema`](crate::ErrorKind::Schema) and [`ErrorKind::Invalid`](crate::ErrorKind::Invalid),
+    /// which only a person can mend.
     ///
     /// # Cancel safety
     /// Dropping the future stops it at once, as a crash would: what was not acknowledged is delivered
@@ -118,7 +119,7 @@ impl<S: EventSource, P: ProcessedEventStore> Consumer<S, P> {
                             break Err(error);
                         }
                     }
-                    Err(error) if is_final(&error) => break Err(error),
+                    Err(error) if error.is_final() => break Err(error),
                     Err(error) => {
                         let wait = backoff.fail();
                         resume_at = Instant::now() + wait;
@@ -260,11 +261,6 @@ impl<S, P: ProcessedEventStore> Shared<S, P> {
         );
         self.settings.hooks.error(self.settings.name.as_str(), error, Some(retry_in));
     }
-}
-
-/// Whether only a person can mend it.
-fn is_final(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Schema | ErrorKind::Invalid)
 }
 
 impl<S, P: ProcessedEventStore> fmt::Debug for Consumer<S, P> {

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::{
-    ConsumerName, DomainEvent, Envelope, EventHandler, EventType, HandlerError, Outbox,
+    ConsumerName, DomainEvent, Envelope, ErrorKind, EventHandler, EventType, HandlerError, Outbox,
     PermanentExt, RetryPolicy, TopicName, TraceContext,
     memory::{Fault, MemoryBus, MemorySource, MemoryStore, MemoryTx, StoredRecord},
 };

@@ -153,7 +153,7 @@ impl<S: OutboxStore, B: EventBus> Relay<S, B> {
                     backoff.succeed();
                     expires_in.clamp(Duration::from_millis(1), STANDBY_POLL)
                 }
-                Err(error) if is_final(&error) => return Err(error),
+                Err(error) if error.is_final() => return Err(error),
                 Err(error) => {
                     self.wait_after(&error, backoff, shutdown).await;
                     continue;
@@ -209,11 +209,6 @@ async fn within<T>(
             .detail(format!("it took longer than {limit:?}"))
             .with_retry(Retry::OutcomeUnknown))
     })
-}
-
-/// Whether only a person can mend it.
-fn is_final(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Schema | ErrorKind::Invalid)
 }
 
 impl<S, B> fmt::Debug for Relay<S, B> {

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     AggregateType, DeadLetterNotice, Error, ErrorKind, EventBus, EventId, EventRef, GivenUp, Lease,
     OutboxReader, OutboxRow, OutboxStats, OutboxStore, ReadRequest, Result, Retry, Settled,
-    Settlement, error_chain, retry::Backoff, telemetry,
+    Settlement, error::bounded_reason, error_chain, retry::Backoff, telemetry,
 };
 
 /// How long the broker may answer for nothing before a person is told, again and again.
@@ -337,7 +337,7 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
 
     /// A new reader is opened after a while: its checks are made again on every reconnect.
     fn reader_failed(&mut self, error: Error) -> Result<(), Ended> {
-        if super::is_final(&error) {
+        if error.is_final() {
             return Err(Ended::Failed(error));
         }
         self.back_off(&error);
@@ -457,7 +457,7 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
     }
 
     fn give_up(&mut self, event: EventRef, error: &Error, attempts: u32, subject: Option<Subject>) {
-        let reason = bounded(error_chain(error));
+        let reason = bounded_reason(error_chain(error));
         self.pending.dead.push(GivenUp::new(event, error.kind(), reason, attempts));
         if let Some(subject) = subject {
             self.subjects.insert(event.event_id, subject);
@@ -474,7 +474,7 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
         match result {
             Ok(settled) => {
                 self.settle_backoff.succeed();
-                let given = settlement.events().count() as u64;
+                let given = settlement.len() as u64;
                 let missing =
                     given.saturating_sub(settled.published + settled.parked + settled.dead);
                 if missing > 0 {
@@ -489,7 +489,7 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
                 Ok(())
             }
             Err(error) if error.kind() == ErrorKind::LeaseLost => Err(Ended::LeaseLost),
-            Err(error) if super::is_final(&error) => Err(Ended::Failed(error)),
+            Err(error) if error.is_final() => Err(Ended::Failed(error)),
             Err(error) => {
                 let wait = self.settle_backoff.fail();
                 self.next_settle = Instant::now() + wait;
@@ -583,14 +583,4 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
 /// rest.
 fn is_of_topic(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::TopicUnavailable | ErrorKind::Other | ErrorKind::Invalid)
-}
-
-/// How much of an error's text a dead letter keeps, in bytes.
-const MAX_REASON: usize = 1000;
-
-fn bounded(mut reason: String) -> String {
-    if reason.len() > MAX_REASON {
-        reason.truncate(reason.floor_char_boundary(MAX_REASON));
-    }
-    reason
 }
