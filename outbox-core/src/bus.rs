@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use futures::future::BoxFuture;
 
-use crate::{AggregateType, Envelope, Result, TopicName};
+use crate::{AggregateType, Envelope, Offset, Result, TopicName};
 
 /// Publishes records, in the order in which it is handed them.
 ///
@@ -12,7 +12,7 @@ use crate::{AggregateType, Envelope, Result, TopicName};
 /// - [`publish`](Self::publish) hands the records over *in order before it returns*; the future only
 ///   waits. So several calls may be in flight, and the order is that of the calls.
 /// - The future resolves to one result per record, in order. `Ok` means that the broker has the
-///   record as durably as the topic promises.
+///   record as durably as the topic promises, and says where.
 /// - **Latched.** Once a record has failed, nothing behind it is acknowledged: whatever is in flight
 ///   fails, and later calls fail with [`ErrorKind::Halted`](crate::ErrorKind::Halted), until
 ///   [`recover`](Self::recover). Acknowledged records of a key are so always the ones before the
@@ -24,7 +24,7 @@ use crate::{AggregateType, Envelope, Result, TopicName};
 ///   anything else for the surroundings.
 pub trait EventBus: Send + Sync + 'static {
     /// Hands `records` over, and gives a future of their results.
-    fn publish(&self, records: Vec<Record>) -> BoxFuture<'static, Vec<Result<()>>>;
+    fn publish(&self, records: Vec<Record>) -> BoxFuture<'static, Vec<Result<Receipt>>>;
 
     /// Drops what is in flight and makes the bus usable again after a failure.
     ///
@@ -48,6 +48,30 @@ impl Record {
     #[must_use]
     pub fn new(topic: TopicName, envelope: Envelope) -> Self {
         Self { topic, envelope }
+    }
+}
+
+/// Where the broker put a record, as far as it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub struct Receipt {
+    /// The partition of the topic, on brokers that have them.
+    pub partition: Option<i32>,
+    /// The place in the partition, on brokers that number their records.
+    pub offset: Option<Offset>,
+}
+
+impl Receipt {
+    /// From a broker that has the record and doesn't say where.
+    #[must_use]
+    pub fn unnumbered() -> Self {
+        Self::default()
+    }
+
+    /// From a broker that numbers the records of a partition.
+    #[must_use]
+    pub fn at(partition: i32, offset: Offset) -> Self {
+        Self { partition: Some(partition), offset: Some(offset) }
     }
 }
 

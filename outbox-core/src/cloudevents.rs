@@ -68,7 +68,13 @@ pub fn parse<'a>(
     }
     let event_type = EventType::parse(required("ce_type", found.event_type)?)?;
     let aggregate_id = required("ce_aggregateid", found.aggregate_id)?;
-    let mut envelope = Envelope::new(
+    let event_id = valid("ce_id", required("ce_id", found.id)?.parse::<EventId>())?;
+    let occurred_at = DateTime::parse_from_rfc3339(required("ce_time", found.time)?)
+        .map_err(|source| malformed("ce_time").caused_by(source))?
+        .with_timezone(&Utc);
+    let mut envelope = Envelope::restore(
+        event_id,
+        occurred_at,
         event_type,
         valid(
             "ce_aggregatetype",
@@ -77,10 +83,6 @@ pub fn parse<'a>(
         valid("ce_aggregateid", AggregateId::new(aggregate_id.to_owned()))?,
         value,
     );
-    envelope.event_id = valid("ce_id", required("ce_id", found.id)?.parse::<EventId>())?;
-    envelope.occurred_at = DateTime::parse_from_rfc3339(required("ce_time", found.time)?)
-        .map_err(|source| malformed("ce_time").caused_by(source))?
-        .with_timezone(&Utc);
     envelope.content_type = match found.content_type {
         None | Some("application/json") => Cow::Borrowed("application/json"),
         Some(other) => Cow::Owned(other.to_owned()),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use smol_str::SmolStr;
+
 use crate::{Error, ErrorKind, Result};
 
 /// A fact about an aggregate, in the past tense.
@@ -66,7 +68,7 @@ pub trait DomainEvent {
 /// An event's name and schema version: `session.created` and 1, written `session.created.v1`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EventType {
-    name: std::borrow::Cow<'static, str>,
+    name: SmolStr,
     version: u16,
 }
 
@@ -85,15 +87,15 @@ impl EventType {
     /// assert!(EventType::new("Session Created", 1).is_err());
     /// assert!(EventType::new("session.created", 0).is_err());
     /// ```
-    pub fn new(name: impl Into<String>, version: u16) -> Result<Self> {
-        let name = name.into();
-        if !is_event_name(&name) || version == 0 {
+    pub fn new(name: impl AsRef<str>, version: u16) -> Result<Self> {
+        let name = name.as_ref();
+        if !is_event_name(name) || version == 0 {
             return Err(Error::new(ErrorKind::Invalid, "name an event type").detail(format!(
                 "{name:?} version {version} is not a dotted lower-case name of at most \
                  {MAX_EVENT_NAME} bytes with a version from 1"
             )));
         }
-        Ok(Self { name: name.into(), version })
+        Ok(Self { name: SmolStr::new(name), version })
     }
 
     /// The same for a constant, checked at compile time. The derive macro calls it.
@@ -112,7 +114,7 @@ impl EventType {
             is_event_name(name) && version > 0,
             "an event name is dotted lower case, its version is at least 1"
         );
-        Self { name: std::borrow::Cow::Borrowed(name), version }
+        Self { name: SmolStr::new_static(name), version }
     }
 
     /// Parses `session.created.v1`, as `ce_type` carries it.

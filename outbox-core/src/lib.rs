@@ -38,7 +38,7 @@ pub use async_trait::async_trait;
 pub use tokio_util::sync::CancellationToken;
 
 pub use self::{
-    bus::{EventBus, Record, TopicMap},
+    bus::{EventBus, Receipt, Record, TopicMap},
     clock::{Clock, SystemClock},
     codec::{Codec, JsonCodec},
     consumer::{Consumer, ConsumerBuilder, UnknownEvents},
@@ -58,9 +58,10 @@ pub use self::{
     retry::RetryPolicy,
     source::{Delivery, EventSource, Failure, Offset, Partition, Received},
     store::{
-        Acquired, DeadLetter, DeadLetterQuery, DeadLetterState, DeadLetterStore, EventRef, GivenUp,
-        Lease, Origin, OutboxReader, OutboxRow, OutboxStats, OutboxStore, ReadRequest, RelayId,
-        Settled, Settlement, Successors,
+        Acquired, ArchiveQuery, ArchiveStore, ArchivedEvent, DeadLetter, DeadLetterQuery,
+        DeadLetterState, DeadLetterStore, EventRef, GivenUp, Lease, Origin, OutboxReader,
+        OutboxRow, OutboxStats, OutboxStore, Published, ReadRequest, RelayId, Retention, Settled,
+        Settlement, Successors,
     },
     trace::TraceContext,
     writer::OutboxWriter,

@@ -19,10 +19,11 @@ use futures::future::BoxFuture;
 use mockall::mock;
 
 use crate::{
-    Acquired, ConsumerName, Delivery, Envelope, ErrorKind, EventBus, EventHandler, EventId,
-    EventRef, EventSource, Failure, GivenUpAt, HandlerError, Lease, Mark, Offset, OutboxReader,
-    OutboxRow, OutboxStats, OutboxStore, OutboxWriter, Partition, ProcessedEventStore, ReadRequest,
-    Received, Record, RelayId, Result, Settled, Settlement,
+    Acquired, ArchiveQuery, ArchiveStore, ArchivedEvent, ConsumerName, Delivery, Envelope,
+    ErrorKind, EventBus, EventHandler, EventId, EventRef, EventSource, Failure, GivenUpAt,
+    HandlerError, Lease, Mark, Offset, OutboxReader, OutboxRow, OutboxStats, OutboxStore,
+    OutboxWriter, Partition, ProcessedEventStore, ReadRequest, Receipt, Received, Record, RelayId,
+    Result, Settled, Settlement,
 };
 
 mock! {
@@ -52,6 +53,17 @@ mock! {
 
 mock! {
     #[derive(Debug)]
+    pub ArchiveStore {}
+
+    #[async_trait]
+    impl ArchiveStore for ArchiveStore {
+        async fn archived(&self, query: &ArchiveQuery) -> Result<Vec<ArchivedEvent>>;
+        async fn purge_archive(&self, age: Duration, limit: u32) -> Result<u64>;
+    }
+}
+
+mock! {
+    #[derive(Debug)]
     pub OutboxReader {}
 
     #[async_trait]
@@ -59,6 +71,7 @@ mock! {
         async fn read(&mut self, request: &ReadRequest) -> Result<Vec<OutboxRow>>;
         fn forget(&mut self, settled: &[EventRef]);
         fn rewind(&mut self);
+        fn overlooked(&mut self) -> u64;
     }
 }
 
@@ -67,7 +80,7 @@ mock! {
     pub EventBus {}
 
     impl EventBus for EventBus {
-        fn publish(&self, records: Vec<Record>) -> BoxFuture<'static, Vec<Result<()>>>;
+        fn publish(&self, records: Vec<Record>) -> BoxFuture<'static, Vec<Result<Receipt>>>;
         fn recover(&self) -> BoxFuture<'static, Result<()>>;
     }
 }

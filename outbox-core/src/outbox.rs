@@ -72,7 +72,7 @@ impl<W> Outbox<W> {
         OutboxBuilder {
             writer,
             codec: JsonCodec,
-            source: Cow::Borrowed("relaybox"),
+            source: Label::new("relaybox").expect("a constant, and valid"),
             max_payload: DEFAULT_MAX_PAYLOAD,
             clock: Arc::new(SystemClock),
         }
@@ -85,7 +85,7 @@ impl<W> Outbox<W> {
 pub struct OutboxBuilder<W, C = JsonCodec> {
     writer: W,
     codec: C,
-    source: Cow<'static, str>,
+    source: Label,
     max_payload: usize,
     clock: Arc<dyn Clock>,
 }
@@ -96,9 +96,8 @@ impl<W, C> OutboxBuilder<W, C> {
     /// # Errors
     /// [`ErrorKind::Invalid`] when it is empty or no [`Label`].
     pub fn source(mut self, source: impl Into<Cow<'static, str>>) -> Result<Self> {
-        let source = source.into();
-        Label::new(source.clone())?;
-        if source.is_empty() {
+        let source = Label::new(source)?;
+        if source.as_str().is_empty() {
             return Err(Error::new(ErrorKind::Invalid, "name the source of events")
                 .detail("it is empty; give the service's name"));
         }
@@ -128,7 +127,6 @@ impl<W, C> OutboxBuilder<W, C> {
     #[must_use]
     pub fn build(self) -> Outbox<W, C> {
         let Self { writer, codec, source, max_payload, clock } = self;
-        let source = Label::new(source).expect("`source` checked it");
         Outbox { inner: Arc::new(Inner { writer, codec, source, max_payload, clock }) }
     }
 }

@@ -8,6 +8,7 @@
 //! | `relaybox_publish_seconds` | histogram | `relay` | from hand-over to acknowledgement, a batch |
 //! | `relaybox_settle_seconds` | histogram | `relay` | settling a batch in the store |
 //! | `relaybox_late_settled_total` | counter | `relay` | events that a settlement did not find |
+//! | `relaybox_overlooked_total` | counter | `relay` | events that came late, because their numbers were out of order |
 //! | `relaybox_lease_held` | gauge | `relay` | 1 while this relay holds the lease |
 //! | `relaybox_backlog_events` | gauge | `relay` | committed events not yet published |
 //! | `relaybox_backlog_oldest_seconds` | gauge | `relay` | age of the oldest of them |
@@ -43,6 +44,10 @@ pub(crate) fn publish_failed(relay: &str, kind: ErrorKind) {
 pub(crate) fn settled(relay: &str, missing: u64, took: Duration) {
     counter!("relaybox_late_settled_total", "relay" => relay.to_owned()).increment(missing);
     histogram!("relaybox_settle_seconds", "relay" => relay.to_owned()).record(took.as_secs_f64());
+}
+
+pub(crate) fn overlooked(relay: &str, events: u64) {
+    counter!("relaybox_overlooked_total", "relay" => relay.to_owned()).increment(events);
 }
 
 pub(crate) fn lease_held(relay: &str, held: bool) {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use relaybox_core::{Error, ErrorKind, Result, Retry};
+use relaybox_core::{Error, ErrorKind, Receipt, Result, Retry};
 use tokio::sync::oneshot;
 
 /// Collects one result per record, and sends them all when the last one is there.
@@ -14,15 +14,15 @@ pub(crate) struct Batch {
 #[derive(Debug)]
 struct State {
     /// Each is a pessimistic guess until it is settled.
-    results: Vec<Result<()>>,
+    results: Vec<Result<Receipt>>,
     pending: usize,
-    done: Option<oneshot::Sender<Vec<Result<()>>>>,
+    done: Option<oneshot::Sender<Vec<Result<Receipt>>>>,
 }
 
 /// Where the results of a batch arrive.
 #[derive(Debug)]
 pub(crate) struct Results {
-    results: oneshot::Receiver<Vec<Result<()>>>,
+    results: oneshot::Receiver<Vec<Result<Receipt>>>,
     len: usize,
     operation: &'static str,
 }
@@ -36,7 +36,7 @@ impl Batch {
     }
 
     /// Sets the result of a record; says whether it was the last one. Called once per record.
-    pub(crate) fn settle(&self, index: usize, result: Result<()>) -> bool {
+    pub(crate) fn settle(&self, index: usize, result: Result<Receipt>) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         // None after `abandon`.
         if let Some(slot) = state.results.get_mut(index) {
@@ -67,7 +67,7 @@ impl State {
 
 impl Results {
     /// Waits for all of them.
-    pub(crate) async fn all(self) -> Vec<Result<()>> {
+    pub(crate) async fn all(self) -> Vec<Result<Receipt>> {
         let Self { results, len, operation } = self;
         results.await.unwrap_or_else(|_| (0..len).map(|_| Err(lost(operation))).collect())
     }
@@ -88,8 +88,8 @@ mod tests {
     #[test]
     fn results_come_in_the_order_of_the_records_when_the_last_is_there() {
         let (batch, results) = Batch::new("publish", 3);
-        assert!(!batch.settle(2, Ok(())));
-        assert!(!batch.settle(0, Ok(())));
+        assert!(!batch.settle(2, Ok(Receipt::unnumbered())));
+        assert!(!batch.settle(0, Ok(Receipt::unnumbered())));
         assert!(batch.settle(1, Err(Error::new(ErrorKind::TooLarge, "publish"))));
         let results = results.all().now_or_never().unwrap();
         assert!(results[0].is_ok() && results[2].is_ok());
@@ -99,9 +99,9 @@ mod tests {
     #[test]
     fn an_abandoned_record_has_an_unknown_outcome_never_a_good_one() {
         let (batch, results) = Batch::new("publish", 2);
-        batch.settle(0, Ok(()));
+        batch.settle(0, Ok(Receipt::unnumbered()));
         batch.abandon();
-        assert!(batch.settle(1, Ok(())));
+        assert!(batch.settle(1, Ok(Receipt::unnumbered())));
         let results = results.all().now_or_never().unwrap();
         assert!(results[0].is_ok());
         assert_eq!(results[1].as_ref().unwrap_err().retry(), Retry::OutcomeUnknown);

@@ -12,7 +12,7 @@ use rdkafka::{
     message::{Header, OwnedHeaders},
     producer::Producer as _,
 };
-use relaybox_core::{Error, ErrorKind, EventBus, Record, Result, cloudevents};
+use relaybox_core::{Error, ErrorKind, EventBus, Receipt, Record, Result, cloudevents};
 
 use crate::{
     KafkaConfig,
@@ -115,7 +115,7 @@ impl KafkaBus {
 }
 
 impl EventBus for KafkaBus {
-    fn publish(&self, records: Vec<Record>) -> BoxFuture<'static, Vec<Result<()>>> {
+    fn publish(&self, records: Vec<Record>) -> BoxFuture<'static, Vec<Result<Receipt>>> {
         // Held for the whole call: the records of two calls don't mix.
         let mut producer = self.lock();
         let Some(producer) = producer.as_mut() else {

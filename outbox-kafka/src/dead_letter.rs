@@ -68,8 +68,8 @@ impl DeadLetters {
         // Back before waiting: others may write meanwhile, and nothing is lost when we are dropped.
         *slot = Some(producer);
         drop(slot);
-        let result = results.all().await.pop().unwrap_or(Ok(()));
-        result.map_err(|error| explain(error, &topic))
+        let result = results.all().await.pop();
+        result.transpose().map(drop).map_err(|error| explain(error, &topic))
     }
 
     async fn start(&self) -> Result<Producer> {

@@ -22,7 +22,7 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig},
     types::RDKafkaErrorCode as Code,
 };
-use relaybox_core::{Error, ErrorKind, Result, Retry};
+use relaybox_core::{Error, ErrorKind, Receipt, Result, Retry};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -197,7 +197,7 @@ impl Life {
         number
     }
 
-    fn settle(&self, batch: &Batch, number: u64, index: usize, result: Result<()>) {
+    fn settle(&self, batch: &Batch, number: u64, index: usize, result: Result<Receipt>) {
         if batch.settle(index, result) {
             self.outstanding().remove(&number);
         }
@@ -288,7 +288,7 @@ impl ProducerContext for Reports {
                 // The broker has it, but nothing behind a failed record counts as published.
                 Err(halted(operation).with_retry(Retry::OutcomeUnknown))
             }
-            Ok(_) => Ok(()),
+            Ok(message) => Ok(Receipt::at(message.partition(), message.offset())),
             Err((error, message)) => {
                 latch.set_and_sweep(turn);
                 let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);

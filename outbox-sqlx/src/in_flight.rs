@@ -1,8 +1,11 @@
 //! What a reader has given and nobody has settled yet.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::RangeBounds,
+};
 
-use relaybox_core::{Envelope, EventId, EventRef, Origin, OutboxRow, ReadRequest, Result};
+use relaybox_core::{Envelope, EventId, EventRef, Origin, OutboxRow, Result};
 
 /// The events in flight, and the aggregates that must stay parked because of them.
 #[derive(Debug, Default)]
@@ -25,15 +28,16 @@ pub(crate) type Aggregate = (String, String);
 pub(crate) struct Read {
     pub(crate) event: EventRef,
     pub(crate) parked: bool,
-    pub(crate) aggregate: Aggregate,
+    /// Of an event that is parked, and of any while [`InFlight::keeps_parked`].
+    pub(crate) aggregate: Option<Aggregate>,
     pub(crate) payload_bytes: usize,
     pub(crate) envelope: Result<Envelope>,
 }
 
 impl InFlight {
-    /// The positions in the outbox.
-    pub(crate) fn outbox(&self) -> Vec<i64> {
-        self.outbox.iter().copied().collect()
+    /// The positions in the outbox, ascending.
+    pub(crate) fn outbox(&self, within: impl RangeBounds<i64>) -> impl Iterator<Item = i64> + '_ {
+        self.outbox.range(within).copied()
     }
 
     /// The dead letters.
@@ -41,22 +45,14 @@ impl InFlight {
         self.dead_letters.iter().copied()
     }
 
-    /// Gives what was read, within the request's limits; the rest was not read.
-    pub(crate) fn give(&mut self, mut reads: Vec<Read>, request: &ReadRequest) -> Vec<OutboxRow> {
-        reads.sort_unstable_by_key(|read| {
-            (read.event.origin == Origin::Outbox, read.event.position)
-        });
-        let mut bytes = 0_usize;
-        reads
-            .into_iter()
-            .take(request.limit)
-            .take_while(|read| {
-                let fits = bytes < request.max_bytes;
-                bytes = bytes.saturating_add(read.payload_bytes);
-                fits
-            })
-            .map(|read| self.give_one(read))
-            .collect()
+    /// Whether some aggregate must stay parked: what is given needs its aggregate then.
+    pub(crate) fn keeps_parked(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Gives what was read, in order.
+    pub(crate) fn give(&mut self, reads: Vec<Read>) -> Vec<OutboxRow> {
+        reads.into_iter().map(|read| self.give_one(read)).collect()
     }
 
     /// Takes out what is settled.
@@ -87,10 +83,12 @@ impl InFlight {
             }
             Origin::Outbox => {
                 self.outbox.insert(event.position);
-                parked |= self.waiting_in.contains_key(&aggregate);
-                if parked {
-                    *self.waiting_in.entry(aggregate.clone()).or_default() += 1;
-                    self.waiting.insert(event.position, aggregate);
+                if let Some(aggregate) = aggregate {
+                    parked |= self.waiting_in.contains_key(&aggregate);
+                    if parked {
+                        *self.waiting_in.entry(aggregate.clone()).or_default() += 1;
+                        self.waiting.insert(event.position, aggregate);
+                    }
                 }
             }
         }
@@ -118,7 +116,7 @@ mod tests {
         Read {
             event: EventRef::new(position, EventId::new(), Origin::Outbox),
             parked,
-            aggregate: ("session".into(), "s-1".into()),
+            aggregate: Some(("session".into(), "s-1".into())),
             payload_bytes: 10,
             envelope: Err(Error::new(ErrorKind::Decode, "read")),
         }
@@ -127,23 +125,12 @@ mod tests {
     #[test]
     fn an_event_does_not_pass_one_that_is_still_being_parked() {
         let mut in_flight = InFlight::default();
-        let first = in_flight.give(vec![read(1, true)], &ReadRequest::new(10));
+        let first = in_flight.give(vec![read(1, true)]);
         // Its dead letter was settled meanwhile, so the table calls the aggregate free.
-        assert!(in_flight.give(vec![read(2, false)], &ReadRequest::new(10))[0].parked);
+        assert!(in_flight.give(vec![read(2, false)])[0].parked);
         in_flight.forget(&[first[0].event]);
-        assert!(in_flight.give(vec![read(3, false)], &ReadRequest::new(10))[0].parked, "2 waits");
+        assert!(in_flight.give(vec![read(3, false)])[0].parked, "2 waits");
         in_flight.clear();
-        assert!(!in_flight.give(vec![read(2, false)], &ReadRequest::new(10))[0].parked);
-    }
-
-    #[test]
-    fn what_is_beyond_the_limits_is_not_in_flight() {
-        let mut in_flight = InFlight::default();
-        let mut request = ReadRequest::new(3);
-        request.max_bytes = 15;
-        let reads = || (1..=4).rev().map(|position| read(position, false)).collect();
-        let given = in_flight.give(reads(), &request);
-        assert_eq!(given.iter().map(|row| row.event.position).collect::<Vec<_>>(), [1, 2]);
-        assert_eq!(in_flight.outbox(), [1, 2]);
+        assert!(!in_flight.give(vec![read(2, false)])[0].parked);
     }
 }

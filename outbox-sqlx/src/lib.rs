@@ -7,8 +7,9 @@
 //! | migrations | `PgMigrator` | `SqliteMigrator` |
 //!
 //! An outbox is the [`OutboxWriter`](relaybox_core::OutboxWriter) of sqlx's transactions, the
-//! [`OutboxStore`](relaybox_core::OutboxStore) of the relay and the
-//! [`DeadLetterStore`](relaybox_core::DeadLetterStore) of the operator; an inbox is the
+//! [`OutboxStore`](relaybox_core::OutboxStore) of the relay, and the
+//! [`DeadLetterStore`](relaybox_core::DeadLetterStore) and
+//! [`ArchiveStore`](relaybox_core::ArchiveStore) of the operator; an inbox is the
 //! [`ProcessedEventStore`](relaybox_core::ProcessedEventStore) of a consumer. All take your pool, and
 //! all are cheap to clone. No tables are created unasked: run the migrator, or the script that it prints.
 //!
@@ -43,8 +44,9 @@
 //! ```
 //!
 //! # Pools
-//! - The relay needs four connections at most (to read, settle, renew and measure), a consumer one for
-//!   each partition that it handles at once. Give them a pool of their own if the service's is small.
+//! - The relay needs three connections at most (to settle, renew and measure), a consumer one for each
+//!   partition that it handles at once. Give them a pool of their own if the service's is small. The
+//!   relay's reader takes a fourth one out of a Postgres pool, and keeps it.
 //! - `test_before_acquire(false)` saves a round trip on every call: a connection that was closed is told
 //!   from other errors, and the call is tried again anyway. But a half-open connection, whose server
 //!   went without a word, is then found only by timeouts.

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use relaybox_core::{
-    AggregateId, AggregateType, DeadLetterState, Envelope, Error, ErrorKind, EventId, EventType,
-    Headers, Label, PartitionKey, Result, TraceContext,
+    AggregateId, AggregateType, ArchivedEvent, DeadLetterState, Envelope, Error, ErrorKind,
+    EventId, EventRef, EventType, Headers, Label, Origin, PartitionKey, Published, Receipt, Result,
+    TopicName, TraceContext,
 };
 use uuid::Uuid;
 
@@ -16,22 +17,22 @@ pub(crate) const COLUMNS: &str = "event_id, aggregate_type, aggregate_id, event_
      causation_id, user_id, traceparent, tracestate, headers, payload";
 
 /// What the columns hold, nothing checked.
-pub(crate) struct StoredEvent {
+pub(crate) struct StoredEvent<'r> {
     pub(crate) event_id: Uuid,
-    pub(crate) aggregate_type: String,
-    pub(crate) aggregate_id: String,
-    pub(crate) event_name: String,
+    pub(crate) aggregate_type: &'r str,
+    pub(crate) aggregate_id: &'r str,
+    pub(crate) event_name: &'r str,
     pub(crate) event_version: i32,
     pub(crate) occurred_at: DateTime<Utc>,
-    pub(crate) content_type: String,
-    pub(crate) partition_key: Option<String>,
-    pub(crate) source: String,
-    pub(crate) correlation_id: Option<String>,
+    pub(crate) content_type: &'r str,
+    pub(crate) partition_key: Option<&'r str>,
+    pub(crate) source: &'r str,
+    pub(crate) correlation_id: Option<&'r str>,
     pub(crate) causation_id: Option<Uuid>,
-    pub(crate) user_id: Option<String>,
-    pub(crate) traceparent: Option<String>,
-    pub(crate) tracestate: Option<String>,
-    pub(crate) headers: Option<String>,
+    pub(crate) user_id: Option<&'r str>,
+    pub(crate) traceparent: Option<&'r str>,
+    pub(crate) tracestate: Option<&'r str>,
+    pub(crate) headers: Option<&'r str>,
     pub(crate) payload: Vec<u8>,
 }
 
@@ -61,42 +62,82 @@ macro_rules! stored_event {
 }
 pub(crate) use stored_event;
 
-impl StoredEvent {
+impl StoredEvent<'_> {
     /// Makes the envelope, or says which column is none; never what is in it.
     pub(crate) fn into_envelope(self) -> Result<Envelope> {
         let version = u16::try_from(self.event_version).map_err(|_| malformed("event_version"))?;
-        let mut envelope = Envelope::new(
+        let mut envelope = Envelope::restore(
+            EventId::from_uuid(self.event_id),
+            self.occurred_at,
             valid("event_name", EventType::new(self.event_name, version))?,
-            valid("aggregate_type", AggregateType::new(self.aggregate_type))?,
-            valid("aggregate_id", AggregateId::new(self.aggregate_id))?,
+            valid("aggregate_type", self.aggregate_type.parse::<AggregateType>())?,
+            valid("aggregate_id", self.aggregate_id.parse::<AggregateId>())?,
             Bytes::from(self.payload),
         );
-        envelope.event_id = EventId::from_uuid(self.event_id);
-        envelope.occurred_at = self.occurred_at;
-        envelope.content_type = match self.content_type.as_str() {
+        envelope.content_type = match self.content_type {
             "application/json" => Cow::Borrowed("application/json"),
-            _ => Cow::Owned(self.content_type),
+            other => Cow::Owned(other.to_owned()),
         };
         envelope.partition_key = self
             .partition_key
-            .map(|key| valid("partition_key", PartitionKey::new(key)))
+            .map(|key| valid("partition_key", key.parse::<PartitionKey>()))
             .transpose()?;
-        let label = |column, text: Option<String>| {
-            text.map(|text| valid(column, Label::new(text))).transpose()
+        let label = |column, text: Option<&str>| {
+            text.map(|text| valid(column, text.parse::<Label>())).transpose()
         };
         let metadata = &mut envelope.metadata;
-        metadata.source = valid("source", Label::new(self.source))?;
+        metadata.source = valid("source", self.source.parse())?;
         metadata.correlation_id = label("correlation_id", self.correlation_id)?;
         metadata.causation_id = self.causation_id.map(EventId::from_uuid);
         metadata.user_id = label("user_id", self.user_id)?;
         // A broken trace must not cost an event: the recommendation says to start a new one.
-        metadata.trace = self
-            .traceparent
-            .and_then(|parent| TraceContext::parse(&parent, self.tracestate.as_deref()).ok());
+        metadata.trace =
+            self.traceparent.and_then(|parent| TraceContext::parse(parent, self.tracestate).ok());
         if let Some(headers) = self.headers {
-            metadata.headers = valid("headers", Headers::from_json(&headers))?;
+            metadata.headers = valid("headers", Headers::from_json(headers))?;
         }
         Ok(envelope)
+    }
+}
+
+/// What the archive says of an event beside the event itself.
+pub(crate) struct StoredArchived {
+    pub(crate) position: i64,
+    pub(crate) topic: String,
+    pub(crate) partition: Option<i32>,
+    pub(crate) offset: Option<i64>,
+    pub(crate) enqueued_at: DateTime<Utc>,
+    pub(crate) published_at: DateTime<Utc>,
+}
+
+/// Takes a [`StoredArchived`] from the first columns of a row; `$time` reads a time.
+macro_rules! archived_event {
+    ($row:expr, $time:expr) => {{
+        let row = $row;
+        $crate::row::StoredArchived {
+            position: row.try_get(0)?,
+            topic: row.try_get(1)?,
+            partition: row.try_get(2)?,
+            offset: row.try_get(3)?,
+            enqueued_at: $time(row, 4)?,
+            published_at: $time(row, 5)?,
+        }
+    }};
+}
+pub(crate) use archived_event;
+
+impl StoredArchived {
+    /// Puts it together with the event, however that is.
+    pub(crate) fn into_event(
+        self,
+        event_id: Uuid,
+        envelope: Result<Envelope>,
+    ) -> Result<ArchivedEvent> {
+        let event = EventRef::new(self.position, EventId::from_uuid(event_id), Origin::Outbox);
+        let mut receipt = Receipt::unnumbered();
+        (receipt.partition, receipt.offset) = (self.partition, self.offset);
+        let published = Published::new(event, valid("topic", TopicName::new(self.topic))?, receipt);
+        Ok(ArchivedEvent::new(published, self.enqueued_at, self.published_at, envelope))
     }
 }
 

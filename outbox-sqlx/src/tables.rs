@@ -74,6 +74,7 @@ pub struct Tables {
     pub(crate) outbox_events: TableName,
     pub(crate) outbox_relay: TableName,
     pub(crate) outbox_dead_letters: TableName,
+    pub(crate) outbox_archive: TableName,
     pub(crate) processed_events: TableName,
     pub(crate) given_up_events: TableName,
     pub(crate) migrations: TableName,
@@ -111,6 +112,11 @@ impl Tables {
         Self { outbox_dead_letters: name, ..self }
     }
 
+    /// Names what was published, where that is kept: `outbox_archive`.
+    pub fn outbox_archive(self, name: TableName) -> Self {
+        Self { outbox_archive: name, ..self }
+    }
+
     /// Names the marks of the consumers: `processed_events`.
     pub fn processed_events(self, name: TableName) -> Self {
         Self { processed_events: name, ..self }
@@ -133,6 +139,7 @@ impl Tables {
             outbox_events: name("outbox_events"),
             outbox_relay: name("outbox_relay"),
             outbox_dead_letters: name("outbox_dead_letters"),
+            outbox_archive: name("outbox_archive"),
             processed_events: name("processed_events"),
             given_up_events: name("given_up_events"),
             migrations: name("relaybox_migrations"),

@@ -10,6 +10,7 @@ pub(crate) fn render(tables: &Tables, template: &str) -> String {
         ("outbox_events", &tables.outbox_events),
         ("outbox_relay", &tables.outbox_relay),
         ("outbox_dead_letters", &tables.outbox_dead_letters),
+        ("outbox_archive", &tables.outbox_archive),
         ("processed_events", &tables.processed_events),
         ("given_up_events", &tables.given_up_events),
         ("migrations", &tables.migrations),

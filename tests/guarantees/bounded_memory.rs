@@ -23,7 +23,7 @@ async fn a_backlog_larger_than_the_memory_allowed_drains_within_it() {
     .unwrap();
     let binary = env!("CARGO_BIN_EXE_relay-process");
     let mut process = Process::relay(binary, &database, &topic, RelayOptions::default());
-    assert_eq!(process.line(), "READY");
+    process.until("READY");
     drained(&database).await;
     let peak = process.peak_memory();
     process.signal("TERM");

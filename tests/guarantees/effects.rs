@@ -151,8 +151,7 @@ async fn a_consumer_that_is_dropped_in_the_middle_makes_no_effect_twice() {
         let consumer = consumer(&database, &topic, "g", handler);
         let running = Running::start(|shutdown| consumer.run(shutdown));
         until("some effects", async || effects(&database).await >= round * 20).await;
-        running.task.abort();
-        let _ = running.task.await;
+        running.abort().await;
     }
     let last = consumer(&database, &topic, "g", WriteEffect::default());
     let last = Running::start(|shutdown| last.run(shutdown));

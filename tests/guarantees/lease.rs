@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use relaybox::{Acquired, ErrorKind, Label, OutboxStore, ReadRequest, RelayId, Settlement};
+use relaybox::{
+    Acquired, ErrorKind, Label, OutboxStore, Published, ReadRequest, Receipt, RelayId, Settlement,
+    TopicName,
+};
 use relaybox_tests::{Database, Process, RelayOptions, Topic, per_key, server, servers, until};
 
 use crate::{Running, drained, relay};
@@ -22,7 +25,10 @@ async fn a_late_settle_after_lease_loss_changes_nothing() {
     let mut reader = store.reader().await.unwrap();
     let rows = reader.read(&ReadRequest::new(10)).await.unwrap();
     let mut settlement = Settlement::default();
-    settlement.published.extend(rows.iter().map(|row| row.event));
+    let topic = TopicName::new("thing-events.v1").unwrap();
+    settlement.published.extend(
+        rows.iter().map(|row| Published::new(row.event, topic.clone(), Receipt::unnumbered())),
+    );
     tokio::time::sleep(ttl * 2).await;
     let Acquired::Held(current) = store.acquire(&relay("second"), ttl * 100).await.unwrap() else {
         panic!("it has expired");
@@ -50,7 +56,7 @@ async fn a_paused_relay_that_wakes_after_losing_its_lease_settles_nothing() {
     let options = RelayOptions::default();
     let mut paused =
         Process::relay(env!("CARGO_BIN_EXE_relay-process"), &database, &topic, options);
-    assert_eq!(paused.line(), "READY");
+    paused.until("READY");
     let mut committed = 0;
     for round in 0..2 {
         for n in 0..100 {

@@ -11,15 +11,15 @@ use crate::{Running, drained, relay};
 /// A change with a payload of any size.
 #[derive(Serialize, DomainEvent)]
 #[event(aggregate = "thing", name = "thing.changed", version = 1)]
-struct Bulky {
+pub(crate) struct Bulky {
     #[event(aggregate_id)]
-    id: String,
-    n: i64,
-    bulk: String,
+    pub(crate) id: String,
+    pub(crate) n: i64,
+    pub(crate) bulk: String,
 }
 
 /// Bytes that lz4 can't shrink below the topic's limit.
-fn noise(bytes: usize) -> String {
+pub(crate) fn noise(bytes: usize) -> String {
     let mut state = 0x2545_F491_4F6C_DD1D_u64;
     let mut next = || {
         state ^= state << 13;

@@ -56,8 +56,8 @@ async fn a_relay_killed_between_publish_and_settle_loses_nothing_and_keeps_the_o
         }
         let options = RelayOptions { hang_before_settle: true, ..RelayOptions::default() };
         let mut process = Process::relay(binary, &database, &topic, options);
-        assert_eq!(process.line(), "READY");
-        assert_eq!(process.line(), "SETTLING");
+        process.until("READY");
+        process.until("SETTLING");
         process.signal("KILL");
         assert!(!process.wait());
         assert!(database.backlog().await > 0, "nothing was settled");

@@ -1,9 +1,9 @@
 //! A relay from Postgres to Kafka, to be killed by the tests.
 
-use std::{io::Write, time::Duration};
+use std::{io::Write, sync::Mutex, time::Duration};
 
 use relaybox::{
-    Acquired, AggregateType, CancellationToken, Error, Lease, OutboxReader, OutboxStats,
+    Acquired, AggregateType, CancellationToken, Error, Label, Lease, OutboxReader, OutboxStats,
     OutboxStore, Relay, RelayId, Settled, Settlement, TopicMap, TopicName, async_trait,
     kafka::{KafkaBus, KafkaConfig},
     postgres::PgOutbox,
@@ -13,13 +13,22 @@ use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter("warn").init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter("warn,librdkafka=error")
+        .init();
     let pool = PgPoolOptions::new().max_connections(4).connect(&setting("DATABASE_URL")?).await?;
-    let store = Hanging { inner: PgOutbox::new(pool), hang: setting("HANG")? == "1" };
+    let store = Telling {
+        inner: PgOutbox::new(pool),
+        settle_delay: Duration::from_millis(setting("SETTLE_DELAY_MS")?.parse()?),
+        hang: setting("HANG")? == "1",
+        standing: Mutex::new(""),
+    };
     let bus = KafkaBus::new(KafkaConfig::new(setting("BROKERS")?))?;
     let topics =
         TopicMap::new().route(AggregateType::new("thing")?, TopicName::new(setting("TOPIC")?)?);
     let relay = Relay::builder(store, bus)
+        .name(&Label::new(setting("NAME")?)?)
         .topics(topics)
         .lease_ttl(Duration::from_millis(setting("LEASE_MS")?.parse()?))
         .build();
@@ -44,17 +53,29 @@ fn say(what: &str) {
     let _ = writeln!(stdout, "{what}").and_then(|()| stdout.flush());
 }
 
-/// Says `SETTLING` and hangs when it is told to settle what was published: the broker has the events,
-/// the database doesn't know.
-struct Hanging {
+/// Tells how it stands with the lease. When it is told to settle what was published, it may let the
+/// request be on its way for a while, as a slow network would, and nobody can call it back then; or say
+/// `SETTLING` and hang: the broker has the events, the database doesn't know.
+struct Telling {
     inner: PgOutbox,
+    settle_delay: Duration,
     hang: bool,
+    standing: Mutex<&'static str>,
 }
 
 #[async_trait]
-impl OutboxStore for Hanging {
+impl OutboxStore for Telling {
     async fn acquire(&self, relay: &RelayId, ttl: Duration) -> Result<Acquired, Error> {
-        self.inner.acquire(relay, ttl).await
+        let acquired = self.inner.acquire(relay, ttl).await?;
+        let standing = match acquired {
+            Acquired::Held(_) => "WORKING",
+            Acquired::Elsewhere { .. } => "STANDING BY",
+        };
+        let before = std::mem::replace(&mut *self.standing.lock().expect("no panic"), standing);
+        if before != standing {
+            say(standing);
+        }
+        Ok(acquired)
     }
 
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<(), Error> {
@@ -62,7 +83,9 @@ impl OutboxStore for Hanging {
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), Error> {
-        self.inner.release(lease).await
+        self.inner.release(lease).await?;
+        say("RELEASED");
+        Ok(())
     }
 
     async fn reader(&self) -> Result<Box<dyn OutboxReader>, Error> {
@@ -74,7 +97,16 @@ impl OutboxStore for Hanging {
             say("SETTLING");
             std::future::pending::<()>().await;
         }
-        self.inner.settle(lease, settlement).await
+        if self.settle_delay.is_zero() {
+            return self.inner.settle(lease, settlement).await;
+        }
+        let (inner, delay) = (self.inner.clone(), self.settle_delay);
+        let (lease, settlement) = (lease.clone(), settlement.clone());
+        let on_its_way = tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            inner.settle(&lease, &settlement).await
+        });
+        on_its_way.await.expect("settling doesn't panic")
     }
 
     async fn stats(&self) -> Result<OutboxStats, Error> {

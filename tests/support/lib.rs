@@ -3,16 +3,26 @@
 
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test may panic")]
 
+mod acl;
 mod database;
 mod event;
+mod kafka;
+mod postgres;
 mod process;
+mod running;
 mod topic;
+mod writers;
 
 pub use self::{
+    acl::{allow_write, deny_write},
     database::Database,
     event::{Changed, per_key},
+    kafka::KafkaServer,
+    postgres::{PostgresServer, dump_and_restore},
     process::{Process, RelayOptions},
+    running::{Running, on_bus, quick},
     topic::Topic,
+    writers::Writers,
 };
 
 /// The address of a real server from the environment, as `scripts/services up` prints it.
@@ -47,5 +57,16 @@ pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnM
     while !condition().await {
         assert!(tokio::time::Instant::now() < deadline, "waited a minute for: {what}");
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+/// A port of this machine on which nobody listens, below those that the system gives to connections.
+#[must_use]
+pub fn free_port() -> u16 {
+    loop {
+        let port = fastrand::u16(20_000..32_000);
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }

@@ -17,17 +17,26 @@ pub struct Process {
 }
 
 /// How the relay of a [`Process`] is set up.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct RelayOptions {
+    /// The name that its id and its connections to the database begin with.
+    pub name: String,
     /// How long its lease lasts.
     pub lease_ttl: Duration,
+    /// How long each settlement is on its way to the database, whatever becomes of the relay.
+    pub settle_delay: Duration,
     /// Whether it says so and hangs when it is about to settle for the first time.
     pub hang_before_settle: bool,
 }
 
 impl Default for RelayOptions {
     fn default() -> Self {
-        Self { lease_ttl: Duration::from_secs(1), hang_before_settle: false }
+        Self {
+            name: "relay".to_owned(),
+            lease_ttl: Duration::from_secs(1),
+            settle_delay: Duration::ZERO,
+            hang_before_settle: false,
+        }
     }
 }
 
@@ -36,10 +45,15 @@ impl Process {
     #[must_use]
     pub fn relay(binary: &str, database: &Database, topic: &Topic, options: RelayOptions) -> Self {
         let mut child = Command::new(Path::new(binary))
-            .env("RELAY_DATABASE_URL", database.url())
+            .env("RELAY_NAME", &options.name)
+            .env(
+                "RELAY_DATABASE_URL",
+                format!("{}?application_name={}", database.url(), options.name),
+            )
             .env("RELAY_BROKERS", topic.brokers())
             .env("RELAY_TOPIC", topic.name.as_str())
             .env("RELAY_LEASE_MS", options.lease_ttl.as_millis().to_string())
+            .env("RELAY_SETTLE_DELAY_MS", options.settle_delay.as_millis().to_string())
             .env("RELAY_HANG", if options.hang_before_settle { "1" } else { "0" })
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -49,11 +63,22 @@ impl Process {
         Self { child, stdout }
     }
 
-    /// Waits for the next line it prints.
-    pub fn line(&mut self) -> String {
+    fn line(&mut self) -> String {
         let mut line = String::new();
         self.stdout.read_line(&mut line).unwrap();
         line.trim_end().to_owned()
+    }
+
+    /// Waits until it says this: `READY` for the signals, `STANDING BY`, `WORKING`, `SETTLING` (and
+    /// hanging), `RELEASED`.
+    pub fn until(&mut self, what: &str) {
+        loop {
+            let line = self.line();
+            assert!(!line.is_empty(), "it ended without saying {what}");
+            if line == what {
+                return;
+            }
+        }
     }
 
     /// Sends it a signal: `KILL`, `STOP`, `CONT`, `TERM`.

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use rdkafka::{
     ClientConfig, Message, TopicPartitionList,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
     message::Headers,
 };
@@ -28,13 +30,28 @@ impl Topic {
     pub async fn create(brokers: &str, settings: &[(&str, &str)]) -> Self {
         let name = TopicName::new(format!("test-{}", Uuid::new_v4().simple())).unwrap();
         let topic = Self { brokers: brokers.to_owned(), name };
-        let mut spec = TopicSpec::new(topic.name.clone(), PARTITIONS, 1);
+        topic.make(settings).await;
+        topic
+    }
+
+    /// Makes it again after it was [deleted](Self::delete).
+    pub async fn make(&self, settings: &[(&str, &str)]) {
+        let mut spec = TopicSpec::new(self.name.clone(), PARTITIONS, 1);
         for (key, value) in settings {
             spec = spec.set(*key, *value);
         }
-        let dead = TopicSpec::new(topic.dead_letters(), 1, 1);
-        KafkaAdmin::new(topic.config()).unwrap().ensure_topics(&[spec, dead]).await.unwrap();
-        topic
+        let dead = TopicSpec::new(self.dead_letters(), 1, 1);
+        KafkaAdmin::new(self.config()).unwrap().ensure_topics(&[spec, dead]).await.unwrap();
+    }
+
+    /// Takes it away, with what is on it.
+    pub async fn delete(&self) {
+        let mut config = ClientConfig::new();
+        let admin: AdminClient<DefaultClientContext> =
+            config.set("bootstrap.servers", &self.brokers).create().unwrap();
+        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
+        let deleted = admin.delete_topics(&[self.name.as_str()], &options).await.unwrap();
+        assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
     }
 
     /// Its broker's address.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures::future::{BoxFuture, FutureExt};
-use relaybox::{Error, ErrorKind, EventBus, Record, Result};
+use relaybox::{Error, ErrorKind, EventBus, Receipt, Record, Result};
 
 /// How long the broker is away.
 pub(crate) const OUTAGE: Duration = Duration::from_secs(2);
@@ -50,7 +50,7 @@ impl<B: EventBus> OutageBus<B> {
 }
 
 impl<B: EventBus> EventBus for OutageBus<B> {
-    fn publish(&self, records: Vec<Record>) -> BoxFuture<'static, Vec<Result<()>>> {
+    fn publish(&self, records: Vec<Record>) -> BoxFuture<'static, Vec<Result<Receipt>>> {
         let mut halted = self.halted.lock().unwrap_or_else(PoisonError::into_inner);
         let first = match (*halted, self.switch.is_cut()) {
             (true, _) => ErrorKind::Halted,

@@ -79,12 +79,28 @@ impl Envelope {
         aggregate_id: AggregateId,
         payload: impl Into<Bytes>,
     ) -> Self {
+        let (event_id, now) = (EventId::new(), Utc::now().trunc_subsecs(6));
+        Self::restore(event_id, now, event_type, aggregate_type, aggregate_id, payload)
+    }
+
+    /// Makes the envelope of an event that exists already, with JSON as content type and no metadata.
+    ///
+    /// Stores and sources call this: a new id costs a system call.
+    #[must_use]
+    pub fn restore(
+        event_id: EventId,
+        occurred_at: DateTime<Utc>,
+        event_type: EventType,
+        aggregate_type: AggregateType,
+        aggregate_id: AggregateId,
+        payload: impl Into<Bytes>,
+    ) -> Self {
         Self {
-            event_id: EventId::new(),
+            event_id,
             event_type,
             aggregate_type,
             aggregate_id,
-            occurred_at: Utc::now().trunc_subsecs(6),
+            occurred_at,
             content_type: Cow::Borrowed("application/json"),
             payload: payload.into(),
             partition_key: None,

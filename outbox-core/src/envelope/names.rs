@@ -2,7 +2,8 @@
 
 use std::{borrow::Cow, fmt};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+use smol_str::SmolStr;
 use uuid::Uuid;
 
 use crate::{Error, ErrorKind, Result};
@@ -54,9 +55,9 @@ impl std::str::FromStr for EventId {
 macro_rules! text_newtype {
     ($(#[$doc:meta])* $name:ident, $max:literal, $what:literal, $valid:expr) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
         #[serde(try_from = "String")]
-        pub struct $name(Cow<'static, str>);
+        pub struct $name(SmolStr);
 
         impl $name {
             /// The longest one, in bytes.
@@ -68,7 +69,13 @@ macro_rules! text_newtype {
             /// [`ErrorKind::Invalid`] when the text is empty, too long or has characters that
             /// don't belong.
             pub fn new(text: impl Into<Cow<'static, str>>) -> Result<Self> {
-                let text = text.into();
+                Self::parse(match text.into() {
+                    Cow::Borrowed(text) => SmolStr::new_static(text),
+                    Cow::Owned(text) => SmolStr::from(text),
+                })
+            }
+
+            fn parse(text: SmolStr) -> Result<Self> {
                 let valid: fn(&str) -> bool = $valid;
                 if text.len() > Self::MAX_LEN || !valid(&text) {
                     return Err(Error::new(ErrorKind::Invalid, concat!("name ", $what)).detail(
@@ -89,6 +96,15 @@ macro_rules! text_newtype {
             }
         }
 
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(
+                &self,
+                serializer: S,
+            ) -> std::result::Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
         impl TryFrom<String> for $name {
             type Error = Error;
 
@@ -101,7 +117,7 @@ macro_rules! text_newtype {
             type Err = Error;
 
             fn from_str(text: &str) -> Result<Self> {
-                Self::new(text.to_owned())
+                Self::parse(SmolStr::new(text))
             }
         }
 
@@ -153,13 +169,13 @@ text_newtype! {
 
 impl Default for Label {
     fn default() -> Self {
-        Self(Cow::Borrowed(""))
+        Self(SmolStr::new_static(""))
     }
 }
 
 impl From<EventId> for Label {
     fn from(id: EventId) -> Self {
-        Self(id.to_string().into())
+        Self(smol_str::format_smolstr!("{id}"))
     }
 }
 

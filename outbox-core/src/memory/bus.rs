@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::Faults;
 use crate::{
-    ConsumerName, Envelope, Error, ErrorKind, EventBus, Offset, Record, Result, TopicName,
+    ConsumerName, Envelope, Error, ErrorKind, EventBus, Offset, Receipt, Record, Result, TopicName,
     cloudevents,
 };
 
@@ -149,7 +149,7 @@ impl MemoryBus {
 }
 
 impl EventBus for MemoryBus {
-    fn publish(&self, records: Vec<Record>) -> BoxFuture<'static, Vec<Result<()>>> {
+    fn publish(&self, records: Vec<Record>) -> BoxFuture<'static, Vec<Result<Receipt>>> {
         let mut state = self.broker.lock();
         let mut results = Vec::with_capacity(records.len());
         let outcome = self.broker.faults.step("publish", || {
@@ -181,7 +181,7 @@ impl Broker {
 }
 
 impl State {
-    fn publish(&mut self, record: &Record) -> Result<()> {
+    fn publish(&mut self, record: &Record) -> Result<Receipt> {
         if self.latched {
             return Err(Error::new(ErrorKind::Halted, "publish").detail("an earlier record failed"));
         }
@@ -202,16 +202,19 @@ impl State {
             headers.push((name.to_owned(), Bytes::copy_from_slice(value)));
         });
         let key = Bytes::copy_from_slice(record.envelope.key().as_str().as_bytes());
-        self.append(&record.topic, StoredRecord::new(Some(key), Some(payload.clone()), headers));
-        Ok(())
+        let record_as_stored = StoredRecord::new(Some(key), Some(payload.clone()), headers);
+        Ok(self.append(&record.topic, record_as_stored))
     }
 
-    pub(super) fn append(&mut self, topic: &TopicName, record: StoredRecord) {
+    pub(super) fn append(&mut self, topic: &TopicName, record: StoredRecord) -> Receipt {
         let mut hasher = DefaultHasher::new();
         record.key.hash(&mut hasher);
         let at = usize::try_from(hasher.finish() % PARTITIONS as u64).expect("a small number");
-        self.topics.entry(topic.clone()).or_insert_with(|| vec![Vec::new(); PARTITIONS])[at]
-            .push(record);
+        let partitions =
+            self.topics.entry(topic.clone()).or_insert_with(|| vec![Vec::new(); PARTITIONS]);
+        partitions[at].push(record);
+        let offset = Offset::try_from(partitions[at].len() - 1).expect("fits in memory");
+        Receipt::at(i32::try_from(at).expect("a small number"), offset)
     }
 
     /// Records of a partition from `offset` on, at most `limit`.

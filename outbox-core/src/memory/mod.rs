@@ -28,6 +28,7 @@
 //! # Ok(()) }
 //! ```
 
+mod archive;
 mod bus;
 mod faults;
 mod inbox;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{
     MemoryStore,
-    store::{Dead, Shared, State},
+    store::{Dead, Shared, State, Taken},
 };
 use crate::{
     Acquired, AggregateId, AggregateType, DeadLetter, DeadLetterQuery, DeadLetterState,
@@ -66,19 +66,22 @@ impl OutboxStore for MemoryStore {
             let mut state = self.shared.lock();
             state.check(lease, "settle events")?;
             let mut settled = Settled::default();
-            for event in &settlement.published {
-                settled.published += u64::from(state.take(event).is_some());
+            for published in &settlement.published {
+                if let Some(taken) = state.take(&published.event) {
+                    state.archive(published, taken);
+                    settled.published += 1;
+                }
             }
             for event in &settlement.parked {
-                if let Some(envelope) = state.take(event) {
-                    state.dead.insert(event.position, Dead::parked(envelope));
+                if let Some(taken) = state.take(event) {
+                    state.dead.insert(event.position, Dead::parked(taken));
                     settled.parked += 1;
                 }
             }
             for dead in &settlement.dead {
                 let before = state.dead.get(&dead.event.position).map_or(0, |row| row.attempts);
-                if let Some(envelope) = state.take(&dead.event) {
-                    let mut row = Dead::parked(envelope);
+                if let Some(taken) = state.take(&dead.event) {
+                    let mut row = Dead::parked(taken);
                     row.state = DeadLetterState::Dead;
                     row.kind = Some(dead.kind);
                     row.reason = Some(dead.reason.clone());
@@ -238,10 +241,16 @@ impl State {
         if holds { Ok(()) } else { Err(Error::new(ErrorKind::LeaseLost, operation)) }
     }
 
-    fn take(&mut self, event: &EventRef) -> Option<Envelope> {
+    fn take(&mut self, event: &EventRef) -> Option<Taken> {
         match event.origin {
-            Origin::Outbox => self.events.remove(&event.position).map(|row| row.envelope),
-            Origin::DeadLetter => self.dead.remove(&event.position).map(|row| row.envelope),
+            Origin::Outbox => self
+                .events
+                .remove(&event.position)
+                .map(|row| Taken { envelope: row.envelope, since: row.since }),
+            Origin::DeadLetter => self
+                .dead
+                .remove(&event.position)
+                .map(|row| Taken { envelope: row.envelope, since: row.since }),
         }
     }
 
@@ -288,9 +297,10 @@ fn owned((aggregate_type, aggregate_id): AggregateKey<'_>) -> (AggregateType, Ag
 }
 
 impl Dead {
-    fn parked(envelope: Envelope) -> Self {
+    fn parked(taken: Taken) -> Self {
         Self {
-            envelope,
+            envelope: taken.envelope,
+            since: taken.since,
             state: DeadLetterState::Parked,
             kind: None,
             reason: None,

@@ -10,8 +10,8 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{Faults, MemoryTx};
 use crate::{
-    ConsumerName, DeadLetterState, Envelope, ErrorKind, EventId, GivenUpAt, Offset, RelayId,
-    TopicName,
+    ConsumerName, DeadLetterState, Envelope, ErrorKind, EventId, GivenUpAt, Offset, Published,
+    RelayId, TopicName,
 };
 
 /// An outbox, an inbox and some keys and values, in memory; clones share them.
@@ -34,6 +34,8 @@ pub(super) struct State {
     pub(super) last_tx: u64,
     pub(super) events: BTreeMap<i64, Waiting>,
     pub(super) dead: BTreeMap<i64, Dead>,
+    /// What was published, in that order; none unless it is to be kept.
+    pub(super) archive: Option<Vec<Archived>>,
     pub(super) lease: LeaseRow,
     pub(super) marks: HashMap<(ConsumerName, EventId), MarkRow>,
     pub(super) given_up: HashMap<(ConsumerName, TopicName, i32, Offset), GivenUpAt>,
@@ -54,6 +56,24 @@ pub(super) struct Dead {
     pub(super) reason: Option<String>,
     pub(super) attempts: u32,
     pub(super) failed_at: DateTime<Utc>,
+    /// When it was enqueued.
+    pub(super) since: Instant,
+}
+
+/// What was in its place until a settlement.
+pub(super) struct Taken {
+    pub(super) envelope: Envelope,
+    pub(super) since: Instant,
+}
+
+#[derive(Debug)]
+pub(super) struct Archived {
+    pub(super) published: Published,
+    pub(super) envelope: Envelope,
+    pub(super) enqueued_at: DateTime<Utc>,
+    pub(super) published_at: DateTime<Utc>,
+    /// The same as [`published_at`](Self::published_at), by the clock that tests can move.
+    pub(super) since: Instant,
 }
 
 #[derive(Debug, Default)]

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::MemoryStore;
 use crate::{
-    Acquired, AggregateId, AggregateType, ConsumerName, DeadLetterQuery, DeadLetterStore, Envelope,
-    ErrorKind, EventId, EventType, GivenUp, Label, Lease, Mark, OutboxStore, OutboxWriter,
-    ProcessedEventStore, ReadRequest, RelayId, Settlement,
+    Acquired, AggregateId, AggregateType, ArchiveQuery, ArchiveStore, ConsumerName,
+    DeadLetterQuery, DeadLetterStore, Envelope, ErrorKind, EventId, EventType, GivenUp, Label,
+    Lease, Mark, OutboxStore, OutboxWriter, ProcessedEventStore, Published, ReadRequest, Receipt,
+    RelayId, Settlement, TopicName,
 };
 
 fn event(payload: &'static str) -> Envelope {
@@ -50,9 +51,10 @@ async fn no_event_passes_one_that_waits_to_be_parked() {
     let rows = reader.read(&ReadRequest::new(10)).await.unwrap();
     assert_eq!(rows.iter().map(|row| row.parked).collect::<Vec<_>>(), [false, true]);
     let mut published = Settlement::default();
-    published.published.push(rows[0].event);
+    let topic = TopicName::new("thing-events.v1").unwrap();
+    published.published.push(Published::new(rows[0].event, topic, Receipt::unnumbered()));
     store.settle(&lease, &published).await.unwrap();
-    reader.forget(&published.published);
+    reader.forget(&[rows[0].event]);
 
     commit(&store, "last").await;
     assert!(reader.read(&ReadRequest::new(10)).await.unwrap()[0].parked);
@@ -99,4 +101,43 @@ async fn a_transaction_sees_its_own_writes_and_a_rollback_undoes_them() {
     assert_eq!((tx.get("k"), store.get("k").as_deref()), (None, Some("1")));
     drop(tx);
     assert_eq!(store.get("k").as_deref(), Some("1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_published_is_kept_on_request_and_purged_by_age() {
+    let store = MemoryStore::new();
+    let topic = TopicName::new("thing-events.v1").unwrap();
+    let publish = async |payload, receipt| {
+        commit(&store, payload).await;
+        let lease = lease(&store).await;
+        let rows = OutboxStore::reader(&store).await.unwrap().read(&ReadRequest::new(10)).await;
+        let mut settlement = Settlement::default();
+        let event = rows.unwrap()[0].event;
+        settlement.published.push(Published::new(event, topic.clone(), receipt));
+        for settled in [1, 0] {
+            assert_eq!(store.settle(&lease, &settlement).await.unwrap().published, settled);
+        }
+        store.release(&lease).await.unwrap();
+        event.event_id
+    };
+    publish("before", Receipt::unnumbered()).await;
+    let _ = store.clone().archive_published();
+    let first = publish("first", Receipt::at(3, 7)).await;
+    tokio::time::advance(Duration::from_secs(60)).await;
+    let second = publish("second", Receipt::unnumbered()).await;
+
+    let ids = async |query: ArchiveQuery| -> Vec<_> {
+        store.archived(&query).await.unwrap().iter().map(|event| event.event_id).collect()
+    };
+    assert_eq!(ids(ArchiveQuery::latest()).await, [second, first]);
+    assert_eq!(ids(ArchiveQuery::latest().limit(1)).await, [second]);
+    assert_eq!(ids(ArchiveQuery::event(EventId::new())).await, []);
+    let event = store.archived(&ArchiveQuery::event(first)).await.unwrap().remove(0);
+    assert_eq!((&event.topic, event.receipt), (&topic, Receipt::at(3, 7)));
+    assert_eq!(&event.envelope.unwrap().payload[..], b"first");
+
+    for (age, limit, purged) in [(61, 9, 0), (60, 9, 1), (0, 0, 0), (0, 1, 1), (0, 1, 0)] {
+        let age = Duration::from_secs(age);
+        assert_eq!(store.purge_archive(age, limit).await.unwrap(), purged, "{age:?} {limit}");
+    }
 }

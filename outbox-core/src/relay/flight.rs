@@ -4,8 +4,8 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::{
-    AggregateId, AggregateType, Envelope, Error, EventBus, EventRef, EventType, Record, Result,
-    TopicMap,
+    AggregateId, AggregateType, Envelope, Error, EventBus, EventRef, EventType, Published, Receipt,
+    Record, Result, TopicMap, TopicName,
 };
 
 /// What a dead letter is about, for the person who is told.
@@ -30,9 +30,10 @@ impl Subject {
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     events: Vec<EventRef>,
-    /// Each event's aggregate type, as an index into `types`: there are few, so none is cloned twice.
-    type_of: Vec<usize>,
-    types: Vec<AggregateType>,
+    /// Each event's aggregate type, as an index into `routes`.
+    route_of: Vec<usize>,
+    /// The aggregate types in the batch, and where they go: few, so each is looked up once.
+    routes: Vec<(AggregateType, TopicName)>,
     records: Vec<Record>,
     first: Option<Subject>,
 }
@@ -40,7 +41,7 @@ pub(super) struct Batch {
 /// A batch whose results are in.
 #[derive(Debug)]
 pub(super) struct Landed {
-    pub(super) acknowledged: Vec<EventRef>,
+    pub(super) acknowledged: Vec<Published>,
     pub(super) failed: Vec<Failed>,
     /// The aggregate types of which something was acknowledged.
     pub(super) types: Vec<AggregateType>,
@@ -59,16 +60,19 @@ pub(super) struct Failed {
 
 impl Batch {
     pub(super) fn push(&mut self, event: EventRef, envelope: Envelope, topics: &TopicMap) {
-        let known = self.types.iter().position(|known| *known == envelope.aggregate_type);
-        self.type_of.push(known.unwrap_or_else(|| {
-            self.types.push(envelope.aggregate_type.clone());
-            self.types.len() - 1
-        }));
+        let known = self.routes.iter().position(|(known, _)| *known == envelope.aggregate_type);
+        let route = known.unwrap_or_else(|| {
+            let aggregate_type = envelope.aggregate_type.clone();
+            let topic = topics.topic(&aggregate_type);
+            self.routes.push((aggregate_type, topic));
+            self.routes.len() - 1
+        });
+        self.route_of.push(route);
         if self.events.is_empty() {
             self.first = Some(Subject::of(&envelope));
         }
         self.events.push(event);
-        self.records.push(Record::new(topics.topic(&envelope.aggregate_type), envelope));
+        self.records.push(Record::new(self.routes[route].1.clone(), envelope));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -81,46 +85,48 @@ impl Batch {
         bus: &B,
         relay: &str,
     ) -> impl Future<Output = Landed> + Send + 'static + use<B> {
-        let Self { events, type_of, types, records, first } = self;
+        let Self { events, route_of, routes, records, first } = self;
         let since = Instant::now();
         let span = tracing::info_span!("relaybox.publish", relay, events = events.len());
         let results = span.in_scope(|| bus.publish(records));
-        async move { sort(events, &type_of, types, first, results.await, since) }.instrument(span)
+        async move { sort(events, &route_of, routes, first, results.await, since) }.instrument(span)
     }
 }
 
 fn sort(
     events: Vec<EventRef>,
-    type_of: &[usize],
-    types: Vec<AggregateType>,
+    route_of: &[usize],
+    routes: Vec<(AggregateType, TopicName)>,
     first: Option<Subject>,
-    results: Vec<Result<()>>,
+    results: Vec<Result<Receipt>>,
     since: Instant,
 ) -> Landed {
     let alone = events.len() == 1;
     let mut acknowledged = Vec::with_capacity(events.len());
     let mut failed = Vec::new();
-    let mut reached = vec![false; types.len()];
+    let mut reached = vec![false; routes.len()];
     let mut results = results.into_iter();
-    for (event, type_index) in events.into_iter().zip(type_of) {
+    for (event, route) in events.into_iter().zip(route_of) {
         // A bus that gives too few results breaks its contract; nothing is lost by calling it failed.
         let result = results.next().unwrap_or_else(|| {
             Err(Error::new(crate::ErrorKind::Other, "publish").detail("the bus gave no result"))
         });
         match result {
-            Ok(()) => {
-                reached[*type_index] = true;
-                acknowledged.push(event);
+            Ok(receipt) => {
+                reached[*route] = true;
+                acknowledged.push(Published::new(event, routes[*route].1.clone(), receipt));
             }
             Err(error) => failed.push(Failed {
                 event,
-                aggregate_type: types[*type_index].clone(),
+                aggregate_type: routes[*route].0.clone(),
                 error,
                 subject: first.clone().filter(|_| alone),
             }),
         }
     }
-    let types =
-        types.into_iter().zip(reached).filter_map(|(name, reached)| reached.then_some(name));
+    let types = routes
+        .into_iter()
+        .zip(reached)
+        .filter_map(|((aggregate_type, _), reached)| reached.then_some(aggregate_type));
     Landed { acknowledged, failed, types: types.collect(), since }
 }

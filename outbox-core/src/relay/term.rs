@@ -9,7 +9,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{debug, warn};
 
 use super::{
@@ -26,6 +26,11 @@ use crate::{
 
 /// How long the broker may answer for nothing before a person is told, again and again.
 const STALLED: Duration = Duration::from_secs(10);
+
+/// How long counting what waits may take.
+const STATS_LIMIT: Duration = Duration::from_secs(60);
+/// Counting takes one part in so many of the time at most: it costs more the more there is.
+const STATS_SHARE: u32 = 50;
 
 /// How a term ended.
 pub(super) enum Ended {
@@ -55,7 +60,7 @@ pub(super) struct Term<S, B> {
     settling: Slot<(Settlement, Result<Settled>, Instant)>,
     renewing: Slot<(Instant, Result<()>)>,
     recovering: Slot<Result<()>>,
-    measuring: Slot<Result<OutboxStats>>,
+    measuring: Slot<(Instant, Result<OutboxStats>)>,
 
     /// What became of events, to be settled next.
     pending: Settlement,
@@ -167,7 +172,7 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
                 (since, result) = self.renewing.done() => self.renewed(since, result),
                 result = self.opening.done() => self.opened(result),
                 result = self.recovering.done() => { self.recovered(result); Ok(()) }
-                stats = self.measuring.done() => { self.measured(stats); Ok(()) }
+                (since, stats) = self.measuring.done() => { self.measured(since, stats); Ok(()) }
                 () = wake_up.0.notified() => { self.woken = true; Ok(()) }
                 () = sleep_until(next) => Ok(()),
             };
@@ -213,25 +218,38 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
         self.advance_restart(now);
         self.notice_stall(now);
         if self.measuring.is_idle() && now >= self.next_stats {
-            self.next_stats = now + self.shared.settings.stats_interval;
             let shared = Arc::clone(&self.shared);
-            self.measuring.start(async move { shared.store.stats().await });
-        }
-        if self.may_read()
-            && (self.woken || now >= self.next_read)
-            && let Some(mut reader) = self.reader.take()
-        {
-            self.woken = false;
-            let request = self.read_request(now);
-            let ttl = self.shared.settings.lease_ttl;
-            reader.forget(&std::mem::take(&mut self.forgettable));
-            self.reading.start(async move {
-                // A reader whose read was broken off is not used again.
-                let rows = within(ttl, "read the outbox", reader.read(&request)).await?;
-                Ok((reader, rows))
+            self.measuring.start(async move {
+                let since = Instant::now();
+                (since, within(STATS_LIMIT, "measure the outbox", shared.store.stats()).await)
             });
         }
+        self.start_reading(now);
         None
+    }
+
+    /// Reads on, if there is room and it is time. In a task of its own: what was read last is handed
+    /// over meanwhile, and that is work.
+    fn start_reading(&mut self, now: Instant) {
+        if !self.may_read() || !(self.woken || now >= self.next_read) {
+            return;
+        }
+        let Some(mut reader) = self.reader.take() else { return };
+        self.woken = false;
+        let request = self.read_request(now);
+        let ttl = self.shared.settings.lease_ttl;
+        reader.forget(&std::mem::take(&mut self.forgettable));
+        let reading = tokio::spawn(async move {
+            // A reader whose read was broken off is not used again.
+            let rows = within(ttl, "read the outbox", reader.read(&request)).await?;
+            Ok((reader, rows))
+        });
+        let reading = AbortOnDropHandle::new(reading);
+        self.reading.start(async move {
+            reading.await.unwrap_or_else(|failure| {
+                Err(Error::new(ErrorKind::Other, "read the outbox").caused_by(failure))
+            })
+        });
     }
 
     /// A client that waits for its broker says nothing by itself, and nothing fails.
@@ -300,10 +318,20 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
     }
 
     fn read(&mut self, read: Result<(Reader, Vec<OutboxRow>)>) -> Result<(), Ended> {
-        let (reader, rows) = match read {
+        let (mut reader, rows) = match read {
             Ok(read) => read,
             Err(error) => return self.reader_failed(error),
         };
+        let overlooked = reader.overlooked();
+        if overlooked > 0 {
+            let settings = &self.shared.settings;
+            telemetry::overlooked(&settings.name, overlooked);
+            warn!(
+                relay = %settings.id,
+                events = overlooked,
+                "events came late: their numbers are out of the order of the sequence"
+            );
+        }
         self.reader = Some(reader);
         if self.restart.is_some() || self.drain_until.is_some() {
             // Something happened meanwhile; the reader starts over, or nobody reads on.
@@ -320,6 +348,9 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
             if full || self.alone > 0 && !rows.is_empty() { now } else { now + self.idle };
         if rows.is_empty() {
             self.alone = 0;
+        }
+        if full && self.alone == 0 && self.flights.len() + 1 < self.shared.settings.max_in_flight {
+            self.start_reading(now);
         }
         self.hand_over(rows);
         Ok(())
@@ -381,8 +412,8 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
         let name = &self.shared.settings.name;
         if !landed.acknowledged.is_empty() {
             telemetry::published(name, landed.acknowledged.len(), landed.since.elapsed());
-            for event in &landed.acknowledged {
-                self.charged.remove(&event.event_id);
+            for published in &landed.acknowledged {
+                self.charged.remove(&published.event.event_id);
             }
         }
         self.pending.published.extend(landed.acknowledged);
@@ -551,7 +582,9 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
         }
     }
 
-    fn measured(&self, stats: Result<OutboxStats>) {
+    fn measured(&mut self, since: Instant, stats: Result<OutboxStats>) {
+        let pause = self.shared.settings.stats_interval.max(since.elapsed() * STATS_SHARE);
+        self.next_stats = Instant::now() + pause;
         match stats {
             Ok(stats) => telemetry::outbox(&self.shared.settings.name, &stats),
             Err(error) => debug!(error = error_chain(&error), "the backlog could not be measured"),

@@ -14,8 +14,8 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::{
     AggregateId, AggregateType, DeadLetterQuery, DeadLetterState, DeadLetterStore, Envelope,
-    EventId, EventType, OutboxReader, OutboxStats, OutboxWriter, Record, RelayId, RetryPolicy,
-    Settled, Settlement, Successors, TopicName,
+    EventId, EventType, OutboxReader, OutboxStats, OutboxWriter, Published, Receipt, Record,
+    RelayId, RetryPolicy, Settled, Settlement, Successors, TopicName,
     memory::{Fault, MemoryBus, MemoryStore, StoredRecord},
 };
 
@@ -314,7 +314,9 @@ async fn a_relay_that_lost_its_lease_settles_nothing_and_stands_by() {
     let mut reader = store.reader().await.unwrap();
     let rows = reader.read(&crate::ReadRequest::new(10)).await.unwrap();
     let mut settlement = Settlement::default();
-    settlement.published.extend(rows.iter().map(|row| row.event));
+    settlement
+        .published
+        .extend(rows.iter().map(|row| Published::new(row.event, topic(), Receipt::unnumbered())));
     let error = store.settle(&lease, &settlement).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LeaseLost);
     bus.wait_for(&topic(), 2).await;
@@ -405,7 +407,7 @@ async fn a_relay_that_cannot_renew_publishes_nothing_once_its_lease_may_be_anoth
 struct Mute;
 
 impl EventBus for Mute {
-    fn publish(&self, _: Vec<Record>) -> BoxFuture<'static, Vec<Result<()>>> {
+    fn publish(&self, _: Vec<Record>) -> BoxFuture<'static, Vec<Result<Receipt>>> {
         Box::pin(std::future::pending())
     }
 
@@ -442,7 +444,7 @@ struct Picky {
 }
 
 impl EventBus for Picky {
-    fn publish(&self, mut records: Vec<Record>) -> BoxFuture<'static, Vec<Result<()>>> {
+    fn publish(&self, mut records: Vec<Record>) -> BoxFuture<'static, Vec<Result<Receipt>>> {
         let refused = |record: &Record| record.envelope.aggregate_type.as_str() == "cursed";
         let count = records.len();
         let taken = if self.halted.load(Ordering::SeqCst) {

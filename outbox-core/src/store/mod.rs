@@ -1,7 +1,9 @@
 //! The relay's side of the outbox: reading committed events and settling them under a lease.
 
+mod archive;
 mod dead_letters;
 mod lease;
+mod retention;
 
 use std::time::Duration;
 
@@ -9,10 +11,12 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 pub use self::{
+    archive::{ArchiveQuery, ArchiveStore, ArchivedEvent},
     dead_letters::{DeadLetter, DeadLetterQuery, DeadLetterState, DeadLetterStore, Successors},
     lease::{Acquired, Lease, RelayId},
+    retention::Retention,
 };
-use crate::{AggregateType, Envelope, ErrorKind, EventId, Result};
+use crate::{AggregateType, Envelope, ErrorKind, EventId, Receipt, Result, TopicName};
 
 /// What a [`Relay`](crate::Relay) needs of a database: a lease, a reader, and settling.
 ///
@@ -92,6 +96,15 @@ pub trait OutboxReader: Send {
 
     /// Forgets all that is in flight: whatever is not settled is given again.
     fn rewind(&mut self);
+
+    /// How many of the events given since the last call came late, because the reader had missed them
+    /// when it was their turn, and found them by looking again.
+    ///
+    /// A reader that remembers how far it came finds so what was written behind its back: with a
+    /// number made by hand, with a sequence that was set back. One that remembers nothing has none.
+    fn overlooked(&mut self) -> u64 {
+        0
+    }
 }
 
 /// What to read.
@@ -168,7 +181,7 @@ impl OutboxRow {
 #[non_exhaustive]
 pub struct Settlement {
     /// Acknowledged by the broker: to be removed.
-    pub published: Vec<EventRef>,
+    pub published: Vec<Published>,
     /// To wait behind the dead letter of their aggregate.
     pub parked: Vec<EventRef>,
     /// Given up on.
@@ -198,7 +211,28 @@ impl Settlement {
     /// All events in it.
     pub fn events(&self) -> impl Iterator<Item = EventRef> + '_ {
         let dead = self.dead.iter().map(|dead| dead.event);
-        self.published.iter().chain(&self.parked).copied().chain(dead)
+        let published = self.published.iter().map(|published| published.event);
+        published.chain(self.parked.iter().copied()).chain(dead)
+    }
+}
+
+/// An event that the broker has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Published {
+    /// Which.
+    pub event: EventRef,
+    /// To which topic it went.
+    pub topic: TopicName,
+    /// Where the broker put it.
+    pub receipt: Receipt,
+}
+
+impl Published {
+    /// Says where `event` went.
+    #[must_use]
+    pub fn new(event: EventRef, topic: TopicName, receipt: Receipt) -> Self {
+        Self { event, topic, receipt }
     }
 }
 

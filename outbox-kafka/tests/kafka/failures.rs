@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use relaybox_core::{ErrorKind, EventBus, Retry, TopicName};
+use relaybox_core::{ErrorKind, EventBus, Receipt, Retry, TopicName};
 use relaybox_kafka::{EmbeddedCluster, KafkaBus, KafkaConfig};
 
 use crate::support::{Cluster, on_both, record, within};
@@ -64,7 +64,7 @@ on_both!(nothing_behind_a_record_the_client_refuses_is_acknowledged, async |clus
         bus.publish(numbers.map(|n| record(&topic, "k0", payload(n))).collect())
     };
     let (before, with, after) = (call(0..10), call(10..20), call(20..30));
-    let kind = |result: &relaybox_core::Result<()>| result.as_ref().err().map(|e| e.kind());
+    let kind = |result: &relaybox_core::Result<Receipt>| result.as_ref().err().map(|e| e.kind());
     assert!(before.await.iter().all(|result| result.is_ok()));
     let with: Vec<_> = with.await.iter().map(kind).collect();
     assert_eq!(with[..5], [None; 5]);

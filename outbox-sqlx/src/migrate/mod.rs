@@ -18,10 +18,11 @@ pub use self::sqlite::SqliteMigrator;
 const RUN: &str = "migrate the database";
 
 /// All tables but that of the migrations, as [templates](crate::template).
-const TABLES: [&str; 5] = [
+const TABLES: [&str; 6] = [
     "{outbox_events}",
     "{outbox_relay}",
     "{outbox_dead_letters}",
+    "{outbox_archive}",
     "{processed_events}",
     "{given_up_events}",
 ];

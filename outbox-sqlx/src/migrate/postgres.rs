@@ -8,11 +8,18 @@ use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 use super::{Migration, RUN, TABLES, complete, missing, script};
 use crate::{Tables, error, template::render};
 
-const MIGRATIONS: [Migration; 1] = [Migration {
-    version: 1,
-    name: "create the tables",
-    sql: include_str!("postgres/0001_create_tables.sql"),
-}];
+const MIGRATIONS: [Migration; 2] = [
+    Migration {
+        version: 1,
+        name: "create the tables",
+        sql: include_str!("postgres/0001_create_tables.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "create the archive",
+        sql: include_str!("postgres/0002_create_archive.sql"),
+    },
+];
 
 const EXISTS: &str = "SELECT to_regclass('{migrations}') IS NOT NULL";
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS {migrations} (

@@ -8,11 +8,18 @@ use sqlx::{AssertSqlSafe, Sqlite, SqlitePool, Transaction};
 use super::{Migration, RUN, TABLES, complete, missing, script};
 use crate::{Tables, error, sqlite::render};
 
-const MIGRATIONS: [Migration; 1] = [Migration {
-    version: 1,
-    name: "create the tables",
-    sql: include_str!("sqlite/0001_create_tables.sql"),
-}];
+const MIGRATIONS: [Migration; 2] = [
+    Migration {
+        version: 1,
+        name: "create the tables",
+        sql: include_str!("sqlite/0001_create_tables.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "create the archive",
+        sql: include_str!("sqlite/0002_create_archive.sql"),
+    },
+];
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS {migrations} (
     version    INTEGER PRIMARY KEY,

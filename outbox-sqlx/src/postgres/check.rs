@@ -2,6 +2,8 @@
 
 use relaybox_core::{Error, ErrorKind, OutboxStats, RelayId, Result};
 
+use sqlx::PgConnection;
+
 use super::PgOutbox;
 use crate::{error, lease, time::span};
 
@@ -9,11 +11,13 @@ const CHECK: &str = "check that the outbox can be read";
 const STATS: &str = "measure the outbox";
 
 /// Checks that this is no standby, that the tables exist, and that positions are given in order.
-pub(super) async fn is_readable(outbox: &PgOutbox) -> Result<()> {
-    let (standby, missing): (bool, Vec<String>) = sqlx::query_as(outbox.sql.check.clone())
-        .fetch_one(&outbox.pool)
-        .await
-        .map_err(error::database(CHECK))?;
+pub(super) async fn is_readable(outbox: &PgOutbox, connection: &mut PgConnection) -> Result<()> {
+    let (standby, missing, refused): (bool, Vec<String>, bool) =
+        sqlx::query_as(outbox.sql.check.clone())
+            .bind(outbox.archives)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(error::database(CHECK))?;
     if standby {
         // It may be promoted, or the name may point to the primary soon: a switchover ends no relay.
         return Err(Error::new(ErrorKind::Unavailable, CHECK).detail(
@@ -27,8 +31,13 @@ pub(super) async fn is_readable(outbox: &PgOutbox) -> Result<()> {
             missing.join(", ")
         )));
     }
+    if refused {
+        // Or it would publish what it can't settle.
+        return Err(Error::new(ErrorKind::Authentication, CHECK)
+            .detail("the relay archives what it published, and its role may not INSERT there"));
+    }
     let identity: Option<(i64, i64, bool)> = sqlx::query_as(outbox.sql.check_identity.clone())
-        .fetch_optional(&outbox.pool)
+        .fetch_optional(&mut *connection)
         .await
         .map_err(error::database(CHECK))?;
     match identity {

@@ -1,5 +1,6 @@
 //! Postgres, from version 14.
 
+mod archive;
 mod check;
 mod dead_letters;
 mod inbox;
@@ -19,7 +20,7 @@ use sqlx::PgPool;
 
 pub use self::inbox::PgProcessedEvents;
 use self::{reader::PgReader, sql::OutboxSql};
-use crate::Tables;
+use crate::{Tables, error};
 
 /// The outbox on Postgres: writes in the caller's transaction, and serves the relay and the operator.
 ///
@@ -57,6 +58,9 @@ use crate::Tables;
 /// GRANT SELECT, DELETE ON outbox_events TO relay;
 /// GRANT SELECT, UPDATE ON outbox_relay TO relay;
 /// GRANT SELECT, INSERT, UPDATE, DELETE ON outbox_dead_letters TO relay;
+/// GRANT INSERT ON outbox_archive TO relay; -- where it archives
+/// -- Who looks into the archive, and purges it.
+/// GRANT SELECT, DELETE ON outbox_archive TO archivist;
 /// -- The consumer, beside the rights on its own tables.
 /// GRANT SELECT, INSERT, DELETE ON processed_events TO consumer;
 /// GRANT SELECT, INSERT, UPDATE, DELETE ON given_up_events TO consumer;
@@ -68,6 +72,7 @@ pub struct PgOutbox {
     pool: PgPool,
     sql: Arc<OutboxSql>,
     tables: Tables,
+    archives: bool,
 }
 
 impl PgOutbox {
@@ -82,7 +87,19 @@ impl PgOutbox {
     /// The outbox in tables of these names.
     #[must_use]
     pub fn with_tables(pool: PgPool, tables: Tables) -> Self {
-        Self { pool, sql: Arc::new(OutboxSql::new(&tables)), tables }
+        Self { pool, sql: Arc::new(OutboxSql::new(&tables)), tables, archives: false }
+    }
+
+    /// Keeps published events: a settlement moves them to the archive, with the topic, partition and
+    /// offset they went to, instead of deleting them.
+    ///
+    /// Say so to every relay of the outbox: it is the one that settles who archives. Each event is then
+    /// written once more; [`ArchiveStore`](relaybox_core::ArchiveStore) finds them, and a
+    /// [`Retention`](relaybox_core::Retention) must be run to purge them.
+    #[must_use]
+    pub fn archive_published(mut self) -> Self {
+        self.archives = true;
+        self
     }
 }
 
@@ -101,8 +118,11 @@ impl OutboxStore for PgOutbox {
     }
 
     async fn reader(&self) -> Result<Box<dyn OutboxReader>> {
-        check::is_readable(self).await?;
-        Ok(Box::new(PgReader::new(self.pool.clone(), Arc::clone(&self.sql))))
+        let connection = self.pool.acquire().await.map_err(error::database("open the outbox"))?;
+        // For as long as the reader lives, which must not keep the pool from being closed.
+        let mut connection = connection.detach();
+        check::is_readable(self, &mut connection).await?;
+        Ok(Box::new(PgReader::new(connection, Arc::clone(&self.sql))))
     }
 
     async fn settle(&self, lease: &Lease, settlement: &Settlement) -> Result<Settled> {
@@ -116,12 +136,23 @@ impl OutboxStore for PgOutbox {
 
 impl fmt::Debug for PgOutbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PgOutbox").field("tables", &self.tables).finish_non_exhaustive()
+        f.debug_struct("PgOutbox")
+            .field("tables", &self.tables)
+            .field("archives", &self.archives)
+            .finish_non_exhaustive()
     }
+}
+
+/// The purging statements, for a test of their plans.
+#[cfg(test)]
+pub(crate) fn purge_sql() -> [String; 3] {
+    let tables = Tables::default();
+    let (outbox, inbox) = (OutboxSql::new(&tables), sql::InboxSql::new(&tables));
+    [outbox.purge_archive, inbox.purge, inbox.purge_given_up].map(|sql| sql.as_str().to_owned())
 }
 
 /// The reading statement, for a test of its plan.
 #[cfg(test)]
 pub(crate) fn read_sql(outbox: &PgOutbox, limit: usize) -> String {
-    outbox.sql.read(limit).as_str().to_owned()
+    outbox.sql.read(limit, None).as_str().to_owned()
 }

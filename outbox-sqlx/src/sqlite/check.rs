@@ -10,11 +10,14 @@ const STATS: &str = "measure the outbox";
 
 /// Checks that the tables exist.
 pub(super) async fn is_readable(outbox: &SqliteOutbox) -> Result<()> {
-    sqlx::query(outbox.sql.check.clone())
-        .execute(&outbox.pool)
-        .await
-        .map_err(error::database("check that the outbox can be read"))
-        .map(drop)
+    let archive = outbox.archives.then_some(&outbox.sql.check_archive);
+    for check in [&outbox.sql.check].into_iter().chain(archive) {
+        sqlx::query(check.clone())
+            .execute(&outbox.pool)
+            .await
+            .map_err(error::database("check that the outbox can be read"))?;
+    }
+    Ok(())
 }
 
 pub(super) async fn stats(outbox: &SqliteOutbox) -> Result<OutboxStats> {

@@ -1,5 +1,6 @@
 //! SQLite.
 
+mod archive;
 mod check;
 mod dead_letters;
 mod inbox;
@@ -57,6 +58,7 @@ pub struct SqliteOutbox {
     pool: SqlitePool,
     sql: Arc<OutboxSql>,
     tables: Tables,
+    archives: bool,
 }
 
 impl SqliteOutbox {
@@ -71,7 +73,19 @@ impl SqliteOutbox {
     /// The outbox in tables of these names.
     #[must_use]
     pub fn with_tables(pool: SqlitePool, tables: Tables) -> Self {
-        Self { pool, sql: Arc::new(OutboxSql::new(&tables)), tables }
+        Self { pool, sql: Arc::new(OutboxSql::new(&tables)), tables, archives: false }
+    }
+
+    /// Keeps published events: a settlement moves them to the archive, with the topic, partition and
+    /// offset they went to, instead of deleting them.
+    ///
+    /// Say so to every relay of the outbox: it is the one that settles who archives. Each event is then
+    /// written once more; [`ArchiveStore`](relaybox_core::ArchiveStore) finds them, and a
+    /// [`Retention`](relaybox_core::Retention) must be run to purge them.
+    #[must_use]
+    pub fn archive_published(mut self) -> Self {
+        self.archives = true;
+        self
     }
 }
 
@@ -105,7 +119,10 @@ impl OutboxStore for SqliteOutbox {
 
 impl fmt::Debug for SqliteOutbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteOutbox").field("tables", &self.tables).finish_non_exhaustive()
+        f.debug_struct("SqliteOutbox")
+            .field("tables", &self.tables)
+            .field("archives", &self.archives)
+            .finish_non_exhaustive()
     }
 }
 

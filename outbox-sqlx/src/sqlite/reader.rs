@@ -38,10 +38,11 @@ impl SqliteReader {
 impl OutboxReader for SqliteReader {
     async fn read(&mut self, request: &ReadRequest) -> Result<Vec<OutboxRow>> {
         let query = sqlx::query(self.statement.clone())
-            .bind(json(self.in_flight.outbox()))
+            .bind(json(self.in_flight.outbox(..)))
             .bind(json(self.in_flight.dead_letters().map(|(seq, _)| seq)))
             .bind(json(request.held_back.iter().map(AggregateType::as_str)))
             .bind(i64::try_from(request.limit).unwrap_or(i64::MAX));
+        let keeps_parked = self.in_flight.keeps_parked();
         let mut rows = query.fetch(&self.pool);
         let mut reads = Vec::new();
         let mut bytes = 0_usize;
@@ -50,12 +51,12 @@ impl OutboxReader for SqliteReader {
             && reads.len() < request.limit
             && let Some(row) = rows.try_next().await.map_err(error::database(READ))?
         {
-            let read = decode(&row).map_err(error::database(READ))?;
+            let read = decode(&row, keeps_parked).map_err(error::database(READ))?;
             bytes = bytes.saturating_add(read.payload_bytes);
             reads.push(read);
         }
         drop(rows);
-        Ok(self.in_flight.give(reads, request))
+        Ok(self.in_flight.give(reads))
     }
 
     fn forget(&mut self, settled: &[EventRef]) {
@@ -67,19 +68,18 @@ impl OutboxReader for SqliteReader {
     }
 }
 
-fn decode(row: &SqliteRow) -> sqlx::Result<Read> {
+fn decode(row: &SqliteRow, keeps_parked: bool) -> sqlx::Result<Read> {
     let origin = match row.try_get::<i64, _>(0)? {
         0 => Origin::DeadLetter,
         _ => Origin::Outbox,
     };
     let (event_id, envelope) = envelope(row, EVENT)?;
+    let parked = row.try_get(2)?;
+    let text = |at| row.try_get(at).unwrap_or_default();
     Ok(Read {
         event: EventRef::new(row.try_get(1)?, EventId::from_uuid(event_id), origin),
-        parked: row.try_get(2)?,
-        aggregate: (
-            row.try_get(EVENT + 1).unwrap_or_default(),
-            row.try_get(EVENT + 2).unwrap_or_default(),
-        ),
+        parked,
+        aggregate: (parked || keeps_parked).then(|| (text(EVENT + 1), text(EVENT + 2))),
         payload_bytes: envelope.as_ref().map_or(0, |envelope| envelope.payload.len()),
         envelope,
     })
@@ -88,7 +88,7 @@ fn decode(row: &SqliteRow) -> sqlx::Result<Read> {
 /// The event in the columns from `first` on; or why it is none.
 pub(super) fn envelope(row: &SqliteRow, first: usize) -> sqlx::Result<(Uuid, Result<Envelope>)> {
     let event_id = row.try_get(first)?;
-    let stored = || -> sqlx::Result<StoredEvent> { Ok(stored_event!(row, first, time)) };
+    let stored = || -> sqlx::Result<StoredEvent<'_>> { Ok(stored_event!(row, first, time)) };
     match stored() {
         Ok(stored) => Ok((event_id, stored.into_envelope())),
         // The tables are strict about types, not about what is in a text or an integer.

@@ -1,6 +1,6 @@
 //! Settling: in a write transaction, which no takeover can slip into; all or nothing.
 
-use relaybox_core::{EventRef, GivenUp, Lease, Origin, Result, Settled, Settlement};
+use relaybox_core::{EventRef, GivenUp, Lease, Origin, Published, Result, Settled, Settlement};
 use serde_json::{Value, json};
 use sqlx::{SqlStr, Sqlite, Transaction};
 
@@ -20,6 +20,9 @@ pub(super) async fn settle(
     let sql = &*outbox.sql;
     let mut tx = outbox.pool.begin_with(BEGIN).await.map_err(error::database(SETTLE))?;
     hold(sql, &mut tx, lease).await?;
+    if outbox.archives {
+        archive(sql, &mut tx, &settlement.published).await?;
+    }
     let published = published(sql, &mut tx, &settlement.published).await?;
     let parked = park(sql, &mut tx, &settlement.parked).await?;
     let dead = give_up(sql, &mut tx, &settlement.dead).await?;
@@ -38,13 +41,28 @@ async fn hold(sql: &OutboxSql, tx: &mut Transaction<'_, Sqlite>, lease: &Lease) 
         .ok_or_else(|| lost(SETTLE, lease))
 }
 
+async fn archive(
+    sql: &OutboxSql,
+    tx: &mut Transaction<'_, Sqlite>,
+    events: &[Published],
+) -> Result<()> {
+    sqlx::query(sql.archive.clone())
+        .bind(places(events, Origin::Outbox))
+        .bind(places(events, Origin::DeadLetter))
+        .execute(&mut **tx)
+        .await
+        .map_err(error::database(SETTLE))
+        .map(drop)
+}
+
 async fn published(
     sql: &OutboxSql,
     tx: &mut Transaction<'_, Sqlite>,
-    events: &[EventRef],
+    events: &[Published],
 ) -> Result<u64> {
-    Ok(execute(tx, &sql.delete, seqs(events, Origin::Outbox)).await?
-        + execute(tx, &sql.delete_redriven, seqs(events, Origin::DeadLetter)).await?)
+    let events: Vec<_> = events.iter().map(|published| published.event).collect();
+    Ok(execute(tx, &sql.delete, seqs(&events, Origin::Outbox)).await?
+        + execute(tx, &sql.delete_redriven, seqs(&events, Origin::DeadLetter)).await?)
 }
 
 async fn park(
@@ -83,6 +101,14 @@ async fn execute(
 fn seqs(events: &[EventRef], origin: Origin) -> Option<String> {
     let of_origin = events.iter().filter(|event| event.origin == origin);
     list(of_origin.map(|event| event.position))
+}
+
+/// Where the events of an origin went.
+fn places(events: &[Published], origin: Origin) -> String {
+    let of_origin = events.iter().filter(|published| published.event.origin == origin);
+    json(of_origin.map(|Published { event, topic, receipt, .. }| {
+        json!([event.position, topic.as_str(), receipt.partition, receipt.offset])
+    }))
 }
 
 fn given_up(events: &[GivenUp], origin: Origin) -> Option<String> {

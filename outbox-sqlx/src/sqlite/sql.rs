@@ -38,6 +38,21 @@ const DELETE: &str = "DELETE FROM {outbox_events} WHERE seq IN (SELECT value FRO
 const DELETE_REDRIVEN: &str =
     "DELETE FROM {outbox_dead_letters} WHERE seq IN (SELECT value FROM json_each(?1))";
 
+/// Copies events to the archive, byte for byte: `?1` is a list of `[seq, topic, partition, offset]`,
+/// `?2` one of dead letters.
+///
+/// A conflict must never keep a settlement from going through; there is one only when the same event
+/// is twice in a list, or in both places.
+const ARCHIVE: &str = "INSERT INTO {outbox_archive} (seq, {columns}, enqueued_at, published_at, \
+         topic, record_partition, record_offset) \
+     SELECT seq, {columns}, enqueued_at, {now}, \
+         given.value ->> 1, given.value ->> 2, given.value ->> 3 \
+     FROM json_each(?1) AS given JOIN {outbox_events} AS event ON event.seq = given.value ->> 0 \
+     UNION ALL SELECT seq, {columns}, enqueued_at, {now}, \
+         given.value ->> 1, given.value ->> 2, given.value ->> 3 \
+     FROM json_each(?2) AS given JOIN {outbox_dead_letters} AS dead ON dead.seq = given.value ->> 0 \
+     WHERE true ON CONFLICT DO NOTHING";
+
 /// Copies events behind the dead letter of their aggregate, byte for byte.
 const PARK: &str = "INSERT INTO {outbox_dead_letters} (seq, {columns}, enqueued_at, state) \
      SELECT seq, {columns}, enqueued_at, 'parked' FROM {outbox_events} \
@@ -63,16 +78,19 @@ const GIVE_UP_AGAIN: &str = "UPDATE {outbox_dead_letters} AS dead \
          failed_at = {now} \
      FROM json_each(?1) AS given WHERE dead.seq = given.value ->> 0";
 
-/// Backlog, age of its oldest in microseconds, dead, parked, holder, its lease.
+/// Backlog, age of its oldest in microseconds, dead, parked, holder, its lease; of one snapshot.
+///
+/// With one writer at a time the lowest is the oldest.
 const STATS: &str = "SELECT (SELECT count(*) FROM {outbox_events}), \
      (SELECT {now} - enqueued_at FROM {outbox_events} ORDER BY seq LIMIT 1), \
-     (SELECT count(*) FROM {outbox_dead_letters} WHERE state = 'dead'), \
-     (SELECT count(*) FROM {outbox_dead_letters} WHERE state = 'parked'), \
-     CASE WHEN lease_until > {now} THEN owner END, lease_until FROM {outbox_relay}";
+     letters.dead, letters.parked, CASE WHEN lease_until > {now} THEN owner END, lease_until \
+     FROM {outbox_relay} CROSS JOIN (SELECT count(*) FILTER (WHERE state = 'dead') AS dead, \
+         count(*) FILTER (WHERE state = 'parked') AS parked FROM {outbox_dead_letters}) AS letters";
 
 /// Fails when a table is missing.
 const CHECK: &str = "SELECT EXISTS (SELECT 1 FROM {outbox_events}), \
      EXISTS (SELECT 1 FROM {outbox_relay}), EXISTS (SELECT 1 FROM {outbox_dead_letters})";
+const CHECK_ARCHIVE: &str = "SELECT EXISTS (SELECT 1 FROM {outbox_archive})";
 
 /// The next events: origin (0 dead letters, 1 outbox), seq, parked, columns.
 ///
@@ -138,6 +156,18 @@ const DISCARD: &str = "WITH matched AS (\
      ) DELETE FROM {outbox_dead_letters} \
      WHERE seq IN (SELECT seq FROM matched UNION SELECT seq FROM successors)";
 
+/// Which published events: `?1` ids, `?2` aggregate type, `?3` aggregate id, `?4` from, `?5` before.
+const ARCHIVED: &str = "SELECT seq, topic, record_partition, record_offset, enqueued_at, \
+     published_at, {columns} FROM {outbox_archive} \
+     WHERE (json_array_length(?1) = 0 OR event_id IN (SELECT unhex(value) FROM json_each(?1))) \
+     AND (?2 IS NULL OR aggregate_type = ?2) AND (?3 IS NULL OR aggregate_id = ?3) \
+     AND (?4 IS NULL OR published_at >= ?4) AND (?5 IS NULL OR published_at < ?5) \
+     ORDER BY published_at DESC, seq DESC LIMIT ?6";
+
+const PURGE_ARCHIVE: &str = "DELETE FROM {outbox_archive} WHERE rowid IN (\
+     SELECT rowid FROM {outbox_archive} WHERE published_at <= {now} - ?1 \
+     ORDER BY published_at LIMIT ?2)";
+
 const MARK: &str = "INSERT INTO {processed_events} (consumer, event_id) \
      SELECT ?1, unhex(value) FROM json_each(?2) WHERE true \
      ON CONFLICT DO NOTHING RETURNING event_id";
@@ -178,16 +208,20 @@ pub(super) struct OutboxSql {
     pub(super) hold: SqlStr,
     pub(super) delete: SqlStr,
     pub(super) delete_redriven: SqlStr,
+    pub(super) archive: SqlStr,
     pub(super) park: SqlStr,
     pub(super) give_up: SqlStr,
     pub(super) park_again: SqlStr,
     pub(super) give_up_again: SqlStr,
     pub(super) stats: SqlStr,
     pub(super) check: SqlStr,
+    pub(super) check_archive: SqlStr,
     pub(super) read: SqlStr,
     pub(super) dead_letters: SqlStr,
     pub(super) redrive: SqlStr,
     pub(super) discard: SqlStr,
+    pub(super) archived: SqlStr,
+    pub(super) purge_archive: SqlStr,
     insert: String,
     insert_one: SqlStr,
 }
@@ -203,16 +237,20 @@ impl OutboxSql {
             hold: sql(HOLD),
             delete: sql(DELETE),
             delete_redriven: sql(DELETE_REDRIVEN),
+            archive: sql(ARCHIVE),
             park: sql(PARK),
             give_up: sql(GIVE_UP),
             park_again: sql(PARK_AGAIN),
             give_up_again: sql(GIVE_UP_AGAIN),
             stats: sql(STATS),
             check: sql(CHECK),
+            check_archive: sql(CHECK_ARCHIVE),
             read: sql(READ),
             dead_letters: sql(DEAD_LETTERS),
             redrive: sql(REDRIVE),
             discard: sql(DISCARD),
+            archived: sql(ARCHIVED),
+            purge_archive: sql(PURGE_ARCHIVE),
             insert: render(tables, INSERT),
             insert_one: sql(&format!("{INSERT}{VALUES}")),
         }

@@ -86,7 +86,7 @@ pub(super) async fn settling_again_changes_nothing_and_counts_fewer<H: Harness>(
     let lease = acquire(&outbox).await;
     let rows = refs(&read(&mut outbox.reader().await.unwrap()).await);
     let mut settlement = dead(&rows[1..2]);
-    settlement.published = rows[..1].to_vec();
+    settlement.published = published(rows[..1].to_vec()).published;
     settlement.parked = rows[2..].to_vec();
 
     let settled = outbox.settle(&lease, &settlement).await.unwrap();

@@ -1,15 +1,22 @@
 //! Migrations.
 
-use relaybox_core::{ErrorKind, OutboxStore, OutboxWriter, ProcessedEventStore};
+use std::time::Duration;
 
-use super::{Harness, acquire, dead, event, names, read, refs};
+use relaybox_core::{
+    ArchiveQuery, ArchiveStore, ErrorKind, OutboxStore, OutboxWriter, ProcessedEventStore,
+};
+
+use super::{
+    Harness, acquire, dead, enqueue, event, expire, names, one_dead_rest_parked, published, read,
+    refs,
+};
 use crate::{TableName, Tables};
 
 pub(super) async fn migrating_twice_is_a_no_op<H: Harness>(harness: &H) {
     for _ in 0..2 {
         harness.migrate(Tables::default()).await.unwrap();
     }
-    assert_eq!(harness.number("SELECT count(*) FROM relaybox_migrations").await, 1);
+    assert_eq!(harness.number("SELECT count(*) FROM relaybox_migrations").await, 2);
     acquire(&harness.outbox(Tables::default())).await;
 }
 
@@ -31,6 +38,31 @@ pub(super) async fn a_newer_schema_is_refused<H: Harness>(harness: &H) {
     assert!(error.to_string().contains("999"), "{error}");
 }
 
+pub(super) async fn a_database_of_the_first_version_is_upgraded_with_what_is_in_it<H: Harness>(
+    harness: &H,
+) {
+    let script = H::script(&Tables::default());
+    let (first, _) = script.split_once("\n-- 2: ").unwrap();
+    harness.execute(first).await;
+    one_dead_rest_parked(harness, "s-1", &["a", "b"]).await;
+    enqueue(harness, "s-2", &["c", "d"]).await;
+    let (before, outbox) =
+        (harness.outbox(Tables::default()), harness.archiving(Tables::default()));
+    let old = read(&mut before.reader().await.unwrap()).await;
+    assert!(outbox.reader().await.is_err(), "it has no archive yet");
+
+    harness.migrate(Tables::default()).await.unwrap();
+    assert_eq!(harness.number("SELECT max(version) FROM relaybox_migrations").await, 2);
+    let rows = read(&mut outbox.reader().await.unwrap()).await;
+    assert_eq!((names(&rows), refs(&rows)), (names(&old), refs(&old)));
+    expire(harness).await;
+    let lease = acquire(&outbox).await;
+    outbox.settle(&lease, &published(refs(&rows))).await.unwrap();
+    assert_eq!(outbox.archived(&ArchiveQuery::latest()).await.unwrap().len(), 2);
+    let stats = outbox.stats().await.unwrap();
+    assert_eq!((stats.backlog, stats.dead_letters, stats.parked), (0, 1, 1));
+}
+
 pub(super) async fn the_printed_script_applied_by_hand_is_accepted<H: Harness>(harness: &H) {
     harness.execute(&H::script(&Tables::default())).await;
     harness.migrate(Tables::default()).await.unwrap();
@@ -47,13 +79,14 @@ pub(super) async fn tables_may_have_other_names_and_schemas<H: Harness>(harness:
         .outbox_events(name("order"))
         .outbox_relay(name("lease"))
         .outbox_dead_letters(name(long))
+        .outbox_archive(name("select"))
         .processed_events(name("marks"))
         .given_up_events(name("lost"))
         .migrations(name("versions"));
     harness.migrate(tables.clone()).await.unwrap();
     harness.migrate(tables.clone()).await.unwrap();
 
-    let outbox = harness.outbox(tables.clone());
+    let outbox = harness.archiving(tables.clone());
     let mut tx = harness.begin().await;
     outbox.write(&mut tx, &[event("s-1", "a"), event("s-1", "b")]).await.unwrap();
     harness.commit(tx).await;
@@ -63,6 +96,9 @@ pub(super) async fn tables_may_have_other_names_and_schemas<H: Harness>(harness:
     outbox.settle(&lease, &dead(&refs(&rows)[..1])).await.unwrap();
     assert_eq!(names(&read(&mut outbox.reader().await.unwrap()).await), ["b parked"]);
     assert_eq!(outbox.stats().await.unwrap().dead_letters, 1);
+    outbox.settle(&lease, &published(refs(&rows)[1..].to_vec())).await.unwrap();
+    assert_eq!(outbox.archived(&ArchiveQuery::latest()).await.unwrap().len(), 1);
+    while outbox.purge_archive(Duration::ZERO, 10).await.unwrap() == 0 {}
     let inbox = harness.inbox(tables);
     inbox.commit(inbox.begin(super::LIMIT).await.unwrap()).await.unwrap();
 

@@ -2,13 +2,18 @@
 //!
 //! The Postgres ones need `RELAYBOX_POSTGRES_URL` (`scripts/services up postgres`).
 
+mod archive;
 mod dead_letters;
+#[cfg(feature = "postgres")]
+mod gaps;
 mod inbox;
 mod lease;
 mod migrations;
 mod outbox;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "postgres")]
+mod retention;
 #[cfg(feature = "postgres")]
 mod roles;
 #[cfg(feature = "sqlite")]
@@ -19,9 +24,10 @@ use std::{panic::AssertUnwindSafe, time::Duration};
 use async_trait::async_trait;
 use futures::FutureExt;
 use relaybox_core::{
-    Acquired, AggregateId, AggregateType, DeadLetterStore, Envelope, ErrorKind, EventRef,
-    EventType, GivenUp, Label, Lease, OutboxReader, OutboxRow, OutboxStore, OutboxWriter,
-    ProcessedEventStore, ReadRequest, RelayId, Result, Settled, Settlement,
+    Acquired, AggregateId, AggregateType, ArchiveStore, DeadLetterStore, Envelope, ErrorKind,
+    EventRef, EventType, GivenUp, Label, Lease, OutboxReader, OutboxRow, OutboxStore, OutboxWriter,
+    ProcessedEventStore, Published, ReadRequest, Receipt, RelayId, Result, Settled, Settlement,
+    TopicName,
 };
 
 use crate::Tables;
@@ -30,7 +36,7 @@ use crate::Tables;
 #[async_trait]
 trait Harness: Sized + Send + Sync {
     type Tx: Send + 'static;
-    type Outbox: OutboxStore + DeadLetterStore + OutboxWriter<Self::Tx> + Clone;
+    type Outbox: OutboxStore + DeadLetterStore + ArchiveStore + OutboxWriter<Self::Tx> + Clone;
     type Inbox: ProcessedEventStore<Tx = Self::Tx> + Clone;
 
     /// Makes the database, without tables; none when there is no server.
@@ -39,6 +45,7 @@ trait Harness: Sized + Send + Sync {
     async fn stop(self);
 
     fn outbox(&self, tables: Tables) -> Self::Outbox;
+    fn archiving(&self, tables: Tables) -> Self::Outbox;
     fn inbox(&self, tables: Tables) -> Self::Inbox;
     async fn migrate(&self, tables: Tables) -> Result<()>;
     fn script(tables: &Tables) -> String;
@@ -50,6 +57,8 @@ trait Harness: Sized + Send + Sync {
     async fn execute(&self, sql: &str);
     async fn execute_in(&self, tx: &mut Self::Tx, sql: &str);
     async fn number(&self, sql: &str) -> i64;
+    /// Sets the times of a column back, as if so many seconds had passed.
+    async fn age(&self, table: &str, column: &str, seconds: u32);
 }
 
 /// Runs a promise in a database of its own, which is dropped even when the promise is broken.
@@ -97,6 +106,7 @@ macro_rules! all_promises {
             held_back_types_stay_where_they_are,
             a_malformed_row_is_given_as_an_error,
             the_backlog_is_measured,
+            dead_letters_are_measured_apart_from_what_is_parked,
         );
         $crate::tests::promises!($harness, run_migrated, lease:
             one_relay_holds_the_lease_and_epochs_grow,
@@ -115,6 +125,17 @@ macro_rules! all_promises {
             a_malformed_row_is_parked_and_given_up_on_byte_for_byte,
             dead_letters_are_found_by_query,
         );
+        $crate::tests::promises!($harness, run_migrated, archive:
+            an_archived_event_says_where_it_went_and_when,
+            without_the_option_nothing_is_archived,
+            a_late_settle_after_lease_loss_archives_nothing,
+            settling_again_archives_nothing_again,
+            only_what_was_published_is_archived,
+            a_malformed_row_is_archived_byte_for_byte,
+            archived_events_are_found_by_query,
+            purging_the_archive_is_bounded_and_goes_by_age,
+            an_archive_that_is_missing_is_named_before_anything_is_published,
+        );
         $crate::tests::promises!($harness, run_migrated, inbox:
             a_repeat_inside_a_call_is_a_repeat,
             a_rolled_back_mark_is_no_mark,
@@ -128,6 +149,7 @@ macro_rules! all_promises {
             migrating_twice_is_a_no_op,
             eight_may_migrate_at_once,
             a_newer_schema_is_refused,
+            a_database_of_the_first_version_is_upgraded_with_what_is_in_it,
             the_printed_script_applied_by_hand_is_accepted,
             tables_may_have_other_names_and_schemas,
             other_names_under_the_same_migrations_are_refused,
@@ -195,7 +217,11 @@ async fn expire<H: Harness>(harness: &H) {
 
 fn published(events: Vec<EventRef>) -> Settlement {
     let mut settlement = Settlement::default();
-    settlement.published = events;
+    let topic = TopicName::new("thing-events.v1").unwrap();
+    settlement.published = events
+        .into_iter()
+        .map(|event| Published::new(event, topic.clone(), Receipt::unnumbered()))
+        .collect();
     settlement
 }
 

@@ -1,10 +1,13 @@
 //! Writing and reading.
 
 use relaybox_core::{
-    EventId, Label, OutboxStore, OutboxWriter, PartitionKey, ReadRequest, TraceContext,
+    DeadLetterQuery, DeadLetterStore, EventId, Label, OutboxStore, OutboxWriter, PartitionKey,
+    ReadRequest, TraceContext,
 };
 
-use super::{Harness, acquire, enqueue, event, expire, names, published, read, refs};
+use super::{
+    Harness, acquire, enqueue, event, expire, names, one_dead_rest_parked, published, read, refs,
+};
 use crate::Tables;
 
 pub(super) async fn a_rolled_back_transaction_leaves_nothing<H: Harness>(harness: &H) {
@@ -121,4 +124,17 @@ pub(super) async fn the_backlog_is_measured<H: Harness>(harness: &H) {
     assert_eq!(stats.holder.unwrap().0, lease.relay);
     expire(harness).await;
     assert_eq!(outbox.stats().await.unwrap().holder, None);
+}
+
+pub(super) async fn dead_letters_are_measured_apart_from_what_is_parked<H: Harness>(harness: &H) {
+    let outbox = harness.outbox(Tables::default());
+    one_dead_rest_parked(harness, "s-1", &["a", "b", "c"]).await;
+    one_dead_rest_parked(harness, "s-2", &["d"]).await;
+    enqueue(harness, "s-3", &["e"]).await;
+    // What is redriven was given up on, until it is published.
+    for _ in 0..2 {
+        let stats = outbox.stats().await.unwrap();
+        assert_eq!((stats.backlog, stats.dead_letters, stats.parked), (1, 2, 2));
+        outbox.redrive(&DeadLetterQuery::all()).await.unwrap();
+    }
 }

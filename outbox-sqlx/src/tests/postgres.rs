@@ -72,6 +72,10 @@ impl Harness for PgHarness {
         PgOutbox::with_tables(self.pool.clone(), tables)
     }
 
+    fn archiving(&self, tables: Tables) -> PgOutbox {
+        self.outbox(tables).archive_published()
+    }
+
     fn inbox(&self, tables: Tables) -> PgProcessedEvents {
         PgProcessedEvents::with_tables(self.pool.clone(), tables)
     }
@@ -108,6 +112,11 @@ impl Harness for PgHarness {
     async fn number(&self, sql: &str) -> i64 {
         sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&self.pool).await.unwrap()
     }
+
+    async fn age(&self, table: &str, column: &str, seconds: u32) {
+        let sql = format!("UPDATE {table} SET {column} = {column} - interval '{seconds} seconds'");
+        self.execute(&sql).await;
+    }
 }
 
 #[tokio::test]
@@ -137,10 +146,11 @@ async fn a_late_commit_is_given_later_and_holds_back_nothing() {
 #[tokio::test]
 async fn a_takeover_waits_for_a_settlement_that_has_begun() {
     run_migrated(async |harness: &PgHarness| {
-        let outbox = harness.outbox(Tables::default());
         let impatient = harness.options.clone().options([("lock_timeout", "100ms")]);
         let successor = PgOutbox::new(PgPoolOptions::new().connect_lazy_with(impatient));
-        for parks in [false, true] {
+        for (parks, archives) in [(false, false), (false, true), (true, false)] {
+            let tables = Tables::default();
+            let outbox = if archives { harness.archiving(tables) } else { harness.outbox(tables) };
             enqueue(harness, "s-1", &["a"]).await;
             super::expire(harness).await;
             let lease = acquire(&outbox).await;
@@ -408,7 +418,7 @@ async fn a_read_of_a_full_outbox_walks_the_primary_key() {
         harness.execute_in(&mut tx, "SET LOCAL plan_cache_mode = force_generic_plan").await;
         harness.execute_in(&mut tx, &format!("PREPARE read AS {sql}")).await;
         let plan: Vec<String> =
-            sqlx::query_scalar("EXPLAIN EXECUTE read ('{}', '{}', '{}', '{}', 1000000, true)")
+            sqlx::query_scalar("EXPLAIN EXECUTE read (1, '{}', '{}', '{}', '{}', '{}', '{}', 1000000, true, true, '{}', '{}')")
                 .fetch_all(&mut *tx)
                 .await
                 .unwrap();

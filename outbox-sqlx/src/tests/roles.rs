@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use relaybox_core::{
-    ConsumerName, DeadLetterQuery, DeadLetterStore, ErrorKind, EventId, Failure, GiveUp, GivenUpAt,
-    OutboxStore, OutboxWriter, Partition, ProcessedEventStore, Successors, TopicName,
+    ArchiveQuery, ArchiveStore, ConsumerName, DeadLetterQuery, DeadLetterStore, ErrorKind, EventId,
+    Failure, GiveUp, GivenUpAt, OutboxStore, OutboxWriter, Partition, ProcessedEventStore,
+    Successors, TopicName,
 };
 use sqlx::PgPool;
 
@@ -17,12 +18,13 @@ use crate::{PgMigrator, PgOutbox, PgProcessedEvents, Tables};
 async fn each_role_can_do_its_work_and_nothing_else() {
     run_migrated(async |harness: &PgHarness| {
         let suffix = &harness.schema["relaybox_test_".len()..][..12];
-        let [writer, relay, consumer] =
-            ["writer", "relay", "consumer"].map(|role| format!("relaybox_{role}_{suffix}"));
-        let roles = format!("{writer}, {relay}, {consumer}");
+        let [writer, relay, archivist, consumer] = ["writer", "relay", "archivist", "consumer"]
+            .map(|role| format!("relaybox_{role}_{suffix}"));
+        let roles = format!("{writer}, {relay}, {archivist}, {consumer}");
         harness
             .execute(&format!(
-                "CREATE ROLE {writer} LOGIN; CREATE ROLE {relay} LOGIN; CREATE ROLE {consumer} LOGIN; \
+                "CREATE ROLE {writer} LOGIN; CREATE ROLE {relay} LOGIN; \
+                 CREATE ROLE {archivist} LOGIN; CREATE ROLE {consumer} LOGIN; \
                  GRANT USAGE ON SCHEMA {} TO {roles};",
                 harness.schema
             ))
@@ -38,14 +40,16 @@ async fn each_role_can_do_its_work_and_nothing_else() {
         assert!(grants.contains("GRANT INSERT"), "the documented grants are tested");
         // Roles belong to the whole server, so these have names of their own.
         let grants = grants
-            .replace("TO writer, relay, consumer;", &format!("TO {roles};"))
+            .replace("TO writer, relay, consumer;", &format!("TO {writer}, {relay}, {consumer};"))
             .replace("TO writer;", &format!("TO {writer};"))
             .replace("TO relay;", &format!("TO {relay};"))
+            .replace("TO archivist;", &format!("TO {archivist};"))
             .replace("TO consumer;", &format!("TO {consumer};"));
         harness.execute(&grants).await;
         let check = async {
             as_writer(harness.pool_of(&writer)).await;
             as_relay(harness.pool_of(&relay)).await;
+            as_archivist(harness.pool_of(&archivist)).await;
             as_consumer(harness.pool_of(&consumer)).await;
         };
         let result = futures::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(check)).await;
@@ -76,6 +80,7 @@ async fn as_writer(pool: PgPool) {
         "INSERT INTO outbox_events (seq) OVERRIDING SYSTEM VALUE VALUES (1)",
         "SELECT epoch FROM outbox_relay",
         "SELECT seq FROM outbox_dead_letters",
+        "SELECT seq FROM outbox_archive",
         "SELECT consumer FROM processed_events",
         "SELECT consumer FROM given_up_events",
         "DELETE FROM relaybox_migrations",
@@ -87,7 +92,7 @@ async fn as_writer(pool: PgPool) {
 }
 
 async fn as_relay(pool: PgPool) {
-    let outbox = PgOutbox::new(pool.clone());
+    let outbox = PgOutbox::new(pool.clone()).archive_published();
     let lease = acquire(&outbox).await;
     outbox.renew(&lease, TTL).await.unwrap();
     let mut reader = outbox.reader().await.unwrap();
@@ -106,6 +111,22 @@ async fn as_relay(pool: PgPool) {
     outbox.release(&lease).await.unwrap();
     refused(&pool, "SELECT consumer FROM processed_events").await;
     refused(&pool, "INSERT INTO outbox_events (event_id) VALUES (gen_random_uuid())").await;
+    refused(&pool, "DELETE FROM outbox_archive").await;
+}
+
+async fn as_archivist(pool: PgPool) {
+    let outbox = PgOutbox::new(pool.clone());
+    // The relay published one of three, gave up on one, and parked one.
+    assert_eq!(outbox.archived(&ArchiveQuery::latest()).await.unwrap().len(), 1);
+    assert_eq!(outbox.purge_archive(Duration::ZERO, 10).await.unwrap(), 1);
+    refused(&pool, "UPDATE outbox_archive SET topic = 'x'").await;
+    refused(&pool, "SELECT seq FROM outbox_events").await;
+
+    // It may not put anything there, so it must not publish.
+    let outbox = outbox.archive_published();
+    let Err(error) = outbox.reader().await else { panic!("it may not archive") };
+    assert_eq!(error.kind(), ErrorKind::Authentication, "{error}");
+    assert!(error.to_string().contains("INSERT"), "{error}");
 }
 
 async fn as_consumer(pool: PgPool) {

@@ -54,6 +54,10 @@ impl Harness for SqliteHarness {
         SqliteOutbox::with_tables(self.pool.clone(), tables)
     }
 
+    fn archiving(&self, tables: Tables) -> SqliteOutbox {
+        self.outbox(tables).archive_published()
+    }
+
     fn inbox(&self, tables: Tables) -> SqliteProcessedEvents {
         SqliteProcessedEvents::with_tables(self.pool.clone(), tables)
     }
@@ -88,6 +92,11 @@ impl Harness for SqliteHarness {
 
     async fn number(&self, sql: &str) -> i64 {
         sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&self.pool).await.unwrap()
+    }
+
+    async fn age(&self, table: &str, column: &str, seconds: u32) {
+        let micros = u64::from(seconds) * 1_000_000;
+        self.execute(&format!("UPDATE {table} SET {column} = {column} - {micros}")).await;
     }
 }
 

@@ -1,9 +1,14 @@
 //! The statements for Postgres: templates, rendered once with the names of the tables.
 
+mod inbox;
+mod reading;
+
 use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
+use self::reading::{IS_FLUSHED, PEEK, read_template};
+pub(super) use self::{inbox::InboxSql, reading::FLUSH};
 use crate::{Tables, row::COLUMNS, template};
 
 /// Begins a transaction of the relay. The server ends it when the relay is paused in the middle: it
@@ -57,6 +62,36 @@ const PUBLISHED: &str = "WITH lease AS (\
      ) SELECT (SELECT count(*) FROM lease), \
          (SELECT count(*) FROM first_time) + (SELECT count(*) FROM redriven)";
 
+/// The same, moving them to the archive: `$3` to `$6` say of each in the outbox to which topic,
+/// partition and offset it went, `$7` to `$11` of each dead letter.
+///
+/// `USING`, because a join with what was deleted would be planned as a nested loop without an index.
+/// A conflict must never keep a settlement from going through; there is one only when the same event
+/// was in both places.
+const ARCHIVE: &str = "WITH lease AS (\
+         SELECT 1 FROM {outbox_relay} WHERE owner = $1 AND epoch = $2 FOR SHARE\
+     ), first_time AS (\
+         DELETE FROM {outbox_events} AS event \
+         USING unnest($3::bigint[], $4::text[], $5::integer[], $6::bigint[]) \
+             AS given (at, topic, record_partition, record_offset) \
+         WHERE event.seq = given.at AND EXISTS (SELECT 1 FROM lease) \
+         RETURNING seq, {columns}, enqueued_at, topic, record_partition, record_offset\
+     ), redriven AS (\
+         DELETE FROM {outbox_dead_letters} AS dead \
+         USING unnest($7::bigint[], $8::uuid[], $9::text[], $10::integer[], $11::bigint[]) \
+             AS given (at, id, topic, record_partition, record_offset) \
+         WHERE dead.event_id = given.id AND dead.seq = given.at \
+             AND EXISTS (SELECT 1 FROM lease) \
+         RETURNING seq, {columns}, enqueued_at, topic, record_partition, record_offset\
+     ), archived AS (\
+         INSERT INTO {outbox_archive} (seq, {columns}, enqueued_at, \
+             topic, record_partition, record_offset, published_at) \
+         SELECT *, statement_timestamp() \
+         FROM (SELECT * FROM first_time UNION ALL SELECT * FROM redriven) AS published \
+         ON CONFLICT DO NOTHING\
+     ) SELECT (SELECT count(*) FROM lease), \
+         (SELECT count(*) FROM first_time) + (SELECT count(*) FROM redriven)";
+
 /// Moves events behind the dead letter of their aggregate, byte for byte.
 const PARK: &str = "WITH moved AS (\
          DELETE FROM {outbox_events} WHERE seq = ANY($1) RETURNING seq, {columns}, enqueued_at\
@@ -87,64 +122,28 @@ const GIVE_UP_AGAIN: &str = "UPDATE {outbox_dead_letters} AS dead \
          AS given (seq, event_id, error_kind, reason, attempts) \
      WHERE dead.event_id = given.event_id AND dead.seq = given.seq";
 
-/// Backlog, age of its oldest in microseconds, dead, parked, holder, its lease.
+/// Backlog, age of its oldest in microseconds, dead, parked, holder, its lease; of one snapshot.
+///
+/// The counts come from the indexes alone, where the tables were vacuumed. The oldest is among the
+/// lowest: an event gets its number, then its time, so writers at the same moment may get them the
+/// other way round, but not thousands of them.
 const STATS: &str = "SELECT (SELECT count(*) FROM {outbox_events}), \
-     (SELECT (extract(epoch FROM clock_timestamp() - enqueued_at) * 1000000)::bigint \
-         FROM {outbox_events} ORDER BY seq LIMIT 1), \
-     (SELECT count(*) FROM {outbox_dead_letters} WHERE state = 'dead'), \
-     (SELECT count(*) FROM {outbox_dead_letters} WHERE state = 'parked'), \
+     (SELECT (extract(epoch FROM clock_timestamp() - min(enqueued_at)) * 1000000)::bigint \
+         FROM (SELECT enqueued_at FROM {outbox_events} ORDER BY seq LIMIT 1000) AS lowest), \
+     letters.dead, letters.parked, \
      CASE WHEN lease_until > clock_timestamp() THEN owner END, lease_until \
-     FROM {outbox_relay}";
+     FROM {outbox_relay} CROSS JOIN (SELECT count(*) FILTER (WHERE state = 'dead') AS dead, \
+         count(*) FILTER (WHERE state = 'parked') AS parked FROM {outbox_dead_letters}) AS letters";
 
-/// Whether this is a standby, which tables are missing, and how the identity counts.
+/// Whether this is a standby, which tables are missing, whether there is no right on the archive; and
+/// how the identity counts. `$1`: with the archive.
 const CHECK: &str = "SELECT pg_is_in_recovery(), \
      ARRAY(SELECT name FROM unnest(ARRAY['{outbox_events}', '{outbox_relay}', \
-         '{outbox_dead_letters}']) AS name WHERE to_regclass(name) IS NULL)";
+         '{outbox_dead_letters}'] || CASE WHEN $1 THEN ARRAY['{outbox_archive}'] END) AS name \
+         WHERE to_regclass(name) IS NULL), \
+     $1 AND NOT has_table_privilege(to_regclass('{outbox_archive}'), 'INSERT') IS TRUE";
 const CHECK_IDENTITY: &str = "SELECT seqincrement, seqcache, seqcycle FROM pg_sequence \
      WHERE seqrelid = pg_get_serial_sequence('{outbox_events}', 'seq')::regclass";
-
-/// The next events: origin (0 dead letters, 1 outbox), seq, parked, columns.
-///
-/// One statement, so that one snapshot decides which rows are parked. `$1` are the positions in
-/// flight, `$2` and `$3` the dead letters in flight, `$4` the aggregate types to leave, `$5` the bytes
-/// of payload, `$6` whether to look through the dead letters even if they are many. Where it deviates
-/// from the obvious, it is for the plan, which sqlx caches for any parameters:
-/// - `NOT IN (SELECT unnest(…))` hashes the array once; `<> ALL(…)` would walk it for every row,
-///   and, by its estimate, make the planner sort the whole table.
-/// - the limit is a literal: for an unknown limit the planner prepares to read a tenth of the table.
-/// - the bytes are bounded here: what the client doesn't want would be sent all the same.
-/// - which dead letters may be published is found in the index alone; their rows are joined after.
-/// - the rows are not sorted as a whole: the reader does that.
-const READ: &str = "SELECT 0 AS origin, seq, false AS parked, {columns} FROM (\
-     SELECT letter.*, sum(octet_length(payload)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) \
-         - octet_length(payload) AS bytes_before \
-     FROM (SELECT seq, event_id FROM {outbox_dead_letters} AS dead \
-         WHERE ($6 OR (SELECT count(*) FROM (SELECT FROM {outbox_dead_letters} LIMIT {few}) AS few) \
-             < {few}) \
-         AND (state = 'parked' OR redrive_requested_at IS NOT NULL) \
-         AND NOT EXISTS (SELECT 1 FROM {outbox_dead_letters} AS held \
-             WHERE held.aggregate_type = dead.aggregate_type \
-             AND held.aggregate_id = dead.aggregate_id AND held.seq <= dead.seq \
-             AND held.state = 'dead' AND held.redrive_requested_at IS NULL) \
-         AND (seq, event_id) NOT IN (SELECT * FROM unnest($2::bigint[], $3::uuid[])) \
-         AND aggregate_type NOT IN (SELECT unnest($4::text[])) \
-         ORDER BY seq LIMIT {limit}) AS candidate \
-     JOIN {outbox_dead_letters} AS letter USING (seq, event_id)) AS measured \
-     WHERE bytes_before < $5 \
-     UNION ALL \
-     SELECT 1, seq, EXISTS (SELECT 1 FROM {outbox_dead_letters}) \
-         AND EXISTS (SELECT 1 FROM {outbox_dead_letters} AS dead \
-             WHERE dead.aggregate_type = measured.aggregate_type \
-             AND dead.aggregate_id = measured.aggregate_id), {columns} FROM (\
-     SELECT *, sum(octet_length(payload)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) \
-         - octet_length(payload) AS bytes_before \
-     FROM (SELECT * FROM {outbox_events} \
-         WHERE seq NOT IN (SELECT unnest($1::bigint[])) \
-         AND aggregate_type NOT IN (SELECT unnest($4::text[])) \
-         ORDER BY seq LIMIT {limit}) AS candidate) AS measured WHERE bytes_before < $5";
-
-/// So many dead letters are looked through now and then only: 100,000 cost 70 ms.
-const FEW: &str = "1000";
 
 /// Which dead letters: `$1` ids, `$2` aggregate type, `$3` aggregate id, `$4` microseconds.
 const MATCHES: &str = "(cardinality($1::uuid[]) = 0 OR event_id = ANY($1)) \
@@ -185,40 +184,23 @@ const DISCARD: &str = "WITH matched AS (\
      USING (SELECT event_id, seq FROM matched UNION SELECT event_id, seq FROM successors) AS gone \
      WHERE dead.event_id = gone.event_id AND dead.seq = gone.seq";
 
-const MARK: &str = "INSERT INTO {processed_events} (consumer, event_id) \
-     SELECT $1, event_id FROM unnest($2::uuid[]) AS event_id \
-     ON CONFLICT DO NOTHING RETURNING event_id";
+/// Which published events: `$1` ids, `$2` aggregate type, `$3` aggregate id, `$4` from, `$5` before.
+const ARCHIVED: &str = "SELECT seq, topic, record_partition, record_offset, enqueued_at, \
+     published_at, {columns} FROM {outbox_archive} \
+     WHERE (cardinality($1::uuid[]) = 0 OR event_id = ANY($1)) \
+     AND ($2::text IS NULL OR aggregate_type = $2) AND ($3::text IS NULL OR aggregate_id = $3) \
+     AND ($4::timestamptz IS NULL OR published_at >= $4) \
+     AND ($5::timestamptz IS NULL OR published_at < $5) \
+     ORDER BY published_at DESC, seq DESC LIMIT $6";
 
-const GIVEN_UP: &str = "SELECT record_offset, fingerprint, progress FROM {given_up_events} \
-     WHERE consumer = $1 AND topic = $2 AND partition = $3 AND record_offset >= $4";
+/// The age is asked again for the row itself: in a partitioned table others have the same `ctid`.
+const PURGE_ARCHIVE: &str = "DELETE FROM {outbox_archive} WHERE ctid = ANY(ARRAY(\
+     SELECT ctid FROM {outbox_archive} WHERE published_at <= {before} \
+     ORDER BY published_at LIMIT $2)) AND published_at <= {before}";
 
-/// The same record again changes its progress alone; another one replaces all.
-const RECORD_GIVEN_UP: &str = "INSERT INTO {given_up_events} AS known \
-     (consumer, topic, partition, record_offset, fingerprint, progress, error_kind, reason, attempts) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
-     ON CONFLICT (consumer, topic, partition, record_offset) DO UPDATE \
-     SET progress = excluded.progress, fingerprint = excluded.fingerprint, \
-         error_kind = CASE WHEN known.fingerprint = excluded.fingerprint \
-             THEN known.error_kind ELSE excluded.error_kind END, \
-         reason = CASE WHEN known.fingerprint = excluded.fingerprint \
-             THEN known.reason ELSE excluded.reason END, \
-         attempts = CASE WHEN known.fingerprint = excluded.fingerprint \
-             THEN known.attempts ELSE excluded.attempts END, \
-         decided_at = CASE WHEN known.fingerprint = excluded.fingerprint \
-             THEN known.decided_at ELSE excluded.decided_at END";
-
-const PURGE: &str = "DELETE FROM {processed_events} WHERE ctid = ANY(ARRAY(\
-     SELECT ctid FROM {processed_events} \
-     WHERE processed_at < clock_timestamp() - $1 * interval '1 microsecond' \
-     ORDER BY processed_at LIMIT $2))";
-
-/// The age is asked again for the row itself: it may have been replaced in the meantime.
-const PURGE_GIVEN_UP: &str = "DELETE FROM {given_up_events} \
-     WHERE decided_at < clock_timestamp() - $1 * interval '1 microsecond' \
-     AND (consumer, topic, partition, record_offset) IN (\
-         SELECT consumer, topic, partition, record_offset FROM {given_up_events} \
-         WHERE decided_at < clock_timestamp() - $1 * interval '1 microsecond' \
-         ORDER BY decided_at LIMIT $2)";
+/// `$1` microseconds ago. A query of its own: the clock is volatile, which no index is searched by,
+/// and a purge that finds nothing would walk the whole index.
+const BEFORE: &str = "(SELECT clock_timestamp() - $1 * interval '1 microsecond')";
 
 /// The statements of the outbox.
 pub(super) struct OutboxSql {
@@ -229,6 +211,7 @@ pub(super) struct OutboxSql {
     pub(super) renew: SqlStr,
     pub(super) release: SqlStr,
     pub(super) published: SqlStr,
+    pub(super) archive: SqlStr,
     pub(super) park: SqlStr,
     pub(super) give_up: SqlStr,
     pub(super) park_again: SqlStr,
@@ -239,6 +222,10 @@ pub(super) struct OutboxSql {
     pub(super) dead_letters: SqlStr,
     pub(super) redrive: SqlStr,
     pub(super) discard: SqlStr,
+    pub(super) archived: SqlStr,
+    pub(super) purge_archive: SqlStr,
+    pub(super) peek: SqlStr,
+    pub(super) is_flushed: SqlStr,
     read: String,
 }
 
@@ -253,6 +240,7 @@ impl OutboxSql {
             renew: sql(RENEW),
             release: sql(RELEASE),
             published: sql(PUBLISHED),
+            archive: sql(ARCHIVE),
             park: sql(PARK),
             give_up: sql(GIVE_UP),
             park_again: sql(PARK_AGAIN),
@@ -263,40 +251,19 @@ impl OutboxSql {
             dead_letters: sql(DEAD_LETTERS),
             redrive: sql(REDRIVE),
             discard: sql(DISCARD),
-            read: sql(READ).as_str().replace("{few}", FEW),
-        }
-    }
-
-    /// The statement that reads at most `limit` events of each origin.
-    pub(super) fn read(&self, limit: usize) -> SqlStr {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX).to_string();
-        AssertSqlSafe(self.read.replace("{limit}", &limit)).into_sql_str()
-    }
-}
-
-/// The statements of the inbox.
-pub(super) struct InboxSql {
-    pub(super) mark: SqlStr,
-    pub(super) given_up: SqlStr,
-    pub(super) record_given_up: SqlStr,
-    pub(super) purge: SqlStr,
-    pub(super) purge_given_up: SqlStr,
-}
-
-impl InboxSql {
-    pub(super) fn new(tables: &Tables) -> Self {
-        let sql = |template| render(tables, template);
-        Self {
-            mark: sql(MARK),
-            given_up: sql(GIVEN_UP),
-            record_given_up: sql(RECORD_GIVEN_UP),
-            purge: sql(PURGE),
-            purge_given_up: sql(PURGE_GIVEN_UP),
+            archived: sql(ARCHIVED),
+            purge_archive: sql(PURGE_ARCHIVE),
+            peek: sql(PEEK),
+            is_flushed: sql(IS_FLUSHED),
+            read: sql(&read_template()).as_str().to_owned(),
         }
     }
 }
 
 fn render(tables: &Tables, template: &str) -> SqlStr {
-    let template = template.replace("{matches}", MATCHES).replace("{columns}", COLUMNS);
+    let template = template
+        .replace("{matches}", MATCHES)
+        .replace("{before}", BEFORE)
+        .replace("{columns}", COLUMNS);
     AssertSqlSafe(Arc::<str>::from(template::render(tables, &template))).into_sql_str()
 }

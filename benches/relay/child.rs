@@ -1,0 +1,134 @@
+//! The relay's side of [`RelayProcess`](crate::support::process::RelayProcess): a relay from Postgres to
+//! Kafka that does and tells what its parent says on stdin, and ends with its parent.
+
+use std::{
+    io::{BufRead, Write},
+    process::ExitCode,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+};
+
+use relaybox::{CancellationToken, Relay, TopicName, postgres::PgOutbox};
+use serde::{Deserialize, Serialize};
+use sqlx::postgres::PgPoolOptions;
+use tokio::sync::mpsc;
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::{
+    Layer,
+    filter::filter_fn,
+    layer::{Context, SubscriberExt},
+};
+use uuid::Uuid;
+
+use crate::support::{
+    database::connect,
+    observed::{ObservedBus, ObservedStore, Seen},
+    topic,
+};
+
+/// By which `pg_stat_activity` knows the child's connections.
+pub(crate) const APPLICATION: &str = "relaybox-bench-child";
+
+/// What to relay: the first line on stdin.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Job {
+    pub(crate) server: String,
+    pub(crate) database: String,
+    pub(crate) brokers: String,
+    pub(crate) topic: String,
+    pub(crate) counts_statements: bool,
+}
+
+/// What was seen, for the parent.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Report {
+    /// How many events were settled, at which second.
+    pub(crate) timeline: Vec<(u64, f64)>,
+    /// When events were acknowledged, in microseconds of the epoch; since the last report.
+    pub(crate) acknowledged: Vec<(Uuid, i64)>,
+    /// How many statements were sent to the database, if that was asked for.
+    pub(crate) statements: u64,
+}
+
+static STATEMENTS: AtomicU64 = AtomicU64::new(0);
+
+pub(crate) async fn run() -> ExitCode {
+    let mut commands = commands();
+    let Some(job) = commands.recv().await else { return ExitCode::FAILURE };
+    let job: Job = serde_json::from_str(&job).unwrap();
+    if job.counts_statements {
+        let sqlx = filter_fn(|metadata: &Metadata<'_>| metadata.target() == "sqlx::query");
+        let counting = tracing_subscriber::registry().with(Statements.with_filter(sqlx));
+        tracing::subscriber::set_global_default(counting).unwrap();
+    }
+    let (seen, shutdown) = (Seen::new(), CancellationToken::new());
+    let connect = connect(&job.server, &job.database).application_name(APPLICATION);
+    let pool = PgPoolOptions::new().max_connections(4).connect_with(connect).await.unwrap();
+    let store = ObservedStore { inner: PgOutbox::new(pool), seen: seen.clone() };
+    let bus = ObservedBus { inner: topic::bus(&job.brokers).await, seen: seen.clone() };
+    let relay = Relay::builder(store, bus)
+        .topics(topic::route(&TopicName::new(job.topic).unwrap()))
+        .build();
+    let mut relay = tokio::spawn(relay.run(shutdown.clone()));
+    tokio::select! {
+        () = obey(&mut commands, &seen) => {}
+        ended = &mut relay => panic!("the relay ended: {ended:?}"),
+    }
+    shutdown.cancel();
+    relay.await.unwrap().unwrap();
+    say("stopped");
+    ExitCode::SUCCESS
+}
+
+/// Does what the parent says until it says `stop`.
+async fn obey(commands: &mut mpsc::UnboundedReceiver<String>, seen: &Seen) {
+    seen.leased().await;
+    say("leased");
+    while let Some(command) = commands.recv().await {
+        match command.split_once(' ').unwrap_or((&command, "")) {
+            ("settle", events) => {
+                seen.settled(events.parse().unwrap()).await;
+                say("settled");
+            }
+            ("report", _) => {
+                let report = Report {
+                    timeline: seen.timeline(),
+                    acknowledged: seen.take_acknowledged(),
+                    statements: STATEMENTS.load(Ordering::Relaxed),
+                };
+                say(&serde_json::to_string(&report).unwrap());
+            }
+            ("stop", _) => return,
+            (other, _) => panic!("{other}?"),
+        }
+    }
+}
+
+/// What the parent says, line by line. When it is gone, so is this process.
+fn commands() -> mpsc::UnboundedReceiver<String> {
+    let (sender, commands) = mpsc::unbounded_channel();
+    thread::spawn(move || {
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+        std::process::exit(1);
+    });
+    commands
+}
+
+fn say(line: &str) {
+    let mut stdout = std::io::stdout();
+    // An error says that the parent is gone, which the other thread notices.
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+}
+
+/// Counts what sqlx logs: one event a statement.
+struct Statements;
+
+impl<S: Subscriber> Layer<S> for Statements {
+    fn on_event(&self, _: &Event<'_>, _: Context<'_, S>) {
+        STATEMENTS.fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,60 @@
+//! Purging: forgetting what is old.
+
+use std::time::Duration;
+
+use relaybox_core::{EventId, GiveUp, GivenUpAt, Mark};
+
+use super::{Fixture, on_inbox};
+use crate::{
+    InboxFactory, ProcessedEventStore,
+    run::{in_the_end, same},
+    store::ok,
+};
+
+/// At most so many at a time, none that is younger, and what is purged is new again.
+pub async fn purging_is_bounded_and_spares_the_young<F: InboxFactory>(factory: &F) {
+    on_inbox(factory, async |inbox: &Fixture<'_, F>| {
+        let events: Vec<_> = (0..10).map(|_| EventId::new()).collect();
+        let mut tx = inbox.begin().await;
+        inbox.mark(&mut tx, &events).await;
+        inbox.commit(tx).await;
+        let purge = async |age, limit| ok("purging", inbox.inbox.purge(age, limit).await);
+        same("marks of an hour ago", &purge(Duration::from_secs(3_600), 100).await, &0);
+        same("marks from before time began", &purge(Duration::MAX, 100).await, &0);
+        same("at most none", &purge(Duration::ZERO, 0).await, &0);
+        same("all are known still", &inbox.look(events[0]).await, &Mark::Repeat);
+        let mut purged = 0;
+        in_the_end("all marks are purged", async || {
+            let now = purge(Duration::ZERO, 4).await;
+            assert!(now <= 4, "a purge of at most 4 removes at most so many\n  seen: {now}");
+            purged += now;
+            purged >= 10
+        })
+        .await;
+        same("as many as there were", &purged, &10);
+        same("what is purged is new again", &inbox.look(events[0]).await, &Mark::First);
+    })
+    .await;
+}
+
+/// Notes would grow without end otherwise.
+pub async fn purging_takes_notes_of_what_was_given_up_on_as_well<F: InboxFactory>(factory: &F) {
+    on_inbox(factory, async |inbox: &Fixture<'_, F>| {
+        for offset in 0..3 {
+            inbox.give_up(0, GivenUpAt::new(offset, 0, GiveUp::DeadLettered)).await;
+        }
+        let young = ok("purging", inbox.inbox.purge(Duration::from_secs(3_600), 100).await);
+        same("notes of an hour ago", &young, &0);
+        same("all are known still", &inbox.given_up(0, 0).await.len(), &3);
+        // A clock that goes by milliseconds may call them young for a moment.
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
+        let mut purged = 0;
+        while purged < 3 && tokio::time::Instant::now() < deadline {
+            purged += ok("purging", inbox.inbox.purge(Duration::ZERO, 2).await);
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        same("notes that were purged", &purged, &3);
+        same("none is known", &inbox.given_up(0, 0).await.len(), &0);
+    })
+    .await;
+}

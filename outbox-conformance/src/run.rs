@@ -1,0 +1,55 @@
+//! Running a promise: in a runtime, in bounded time, with what it made removed afterwards.
+
+use std::{fmt::Debug, panic::AssertUnwindSafe, time::Duration};
+
+use futures::FutureExt;
+use tokio::runtime::Builder;
+
+/// A promise that takes longer hangs.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Runs a promise to its end in a runtime of its own. The macros' tests call it.
+///
+/// # Panics
+/// When the promise is broken.
+pub fn run<T>(promise: impl Future<Output = T>) -> T {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("a runtime needs two threads, no more").block_on(promise)
+}
+
+/// Ends in bounded time, and gives the panic of a broken promise for later.
+pub(crate) async fn bounded(promise: impl Future<Output = ()>) -> std::thread::Result<()> {
+    let limited = async {
+        if tokio::time::timeout(LIMIT, promise).await.is_err() {
+            panic!("it hangs: no end within {LIMIT:?}");
+        }
+    };
+    AssertUnwindSafe(limited).catch_unwind().await
+}
+
+/// Panics, saying what was promised and what was seen, unless they are the same.
+#[track_caller]
+pub(crate) fn same<T: PartialEq + Debug + ?Sized>(promise: &str, seen: &T, promised: &T) {
+    assert!(seen == promised, "{promise}\n  promised: {promised:?}\n      seen: {seen:?}");
+}
+
+/// Waits until a look shows what is wanted: what is promised for the end, not for now.
+pub(crate) async fn in_the_end(promise: &str, look: impl AsyncFnMut() -> bool) {
+    within(Duration::from_secs(12), promise, look).await;
+}
+
+/// The same for what is promised for now, give or take a look.
+pub(crate) async fn soon(promise: &str, look: impl AsyncFnMut() -> bool) {
+    within(Duration::from_secs(1), promise, look).await;
+}
+
+async fn within(limit: Duration, promise: &str, mut look: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + limit;
+    while !look().await {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{promise}\n  promised: in time\n      seen: not within {limit:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -1,0 +1,21 @@
+//! The promises of an outbox: [`OutboxStore`], [`OutboxReader`], [`OutboxWriter`] and
+//! [`DeadLetterStore`](relaybox_core::DeadLetterStore).
+//!
+//! [`OutboxStore`]: relaybox_core::OutboxStore
+//! [`OutboxReader`]: relaybox_core::OutboxReader
+//! [`OutboxWriter`]: relaybox_core::OutboxWriter
+
+pub mod dead_letters;
+pub mod discarding;
+mod fixture;
+pub mod late_commits;
+pub mod lease;
+pub mod order;
+pub mod reading;
+pub mod redrive;
+pub mod settling;
+pub mod stats;
+pub mod writing;
+
+use self::fixture::{Fixture, on_store};
+pub(crate) use self::fixture::{Reader, TTL, ok, read_up_to};

@@ -1,0 +1,164 @@
+//! Kafka: on librdkafka's mock cluster, and on a real broker, whose own limit refuses records, too.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rdkafka::{
+    ClientConfig, Message, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+    message::Headers,
+};
+use relaybox_conformance::{BusFactory, async_trait, bus_promises};
+use relaybox_core::{EventId, Receipt, TopicName, memory::StoredRecord};
+use relaybox_kafka::{EmbeddedCluster, KafkaAdmin, KafkaBus, KafkaConfig, TopicSpec};
+
+const PARTITIONS: i32 = 3;
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Above the limit that is set here, of the client or of the topic.
+const REFUSED: usize = 5_000;
+const LIMIT: &str = "4000";
+
+/// A bus to librdkafka's mock cluster, each time a new one; the client refuses what is too large.
+struct Embedded;
+
+#[async_trait]
+impl BusFactory for Embedded {
+    type Broker = EmbeddedCluster;
+    type Bus = KafkaBus;
+
+    async fn create(&self) -> Option<EmbeddedCluster> {
+        Some(EmbeddedCluster::start(1).unwrap())
+    }
+
+    fn bus(&self, cluster: &EmbeddedCluster) -> KafkaBus {
+        let config = KafkaConfig::new(cluster.brokers()).set("message.max.bytes", LIMIT);
+        KafkaBus::new(config.unwrap()).unwrap()
+    }
+
+    async fn topic(&self, cluster: &EmbeddedCluster) -> TopicName {
+        let topic = unique_topic();
+        cluster.create_topic(&topic, PARTITIONS).unwrap();
+        topic
+    }
+
+    async fn records(
+        &self,
+        cluster: &EmbeddedCluster,
+        topic: &TopicName,
+    ) -> Vec<(Receipt, StoredRecord)> {
+        read(cluster.brokers(), topic.clone()).await
+    }
+
+    fn refused_payload(&self) -> Option<usize> {
+        Some(REFUSED)
+    }
+}
+
+/// A bus to a real broker; who refuses what is too large?
+enum Real {
+    /// The client, before anything is sent.
+    Client,
+    /// The broker, by the topic's limit of a batch.
+    Broker,
+}
+
+#[async_trait]
+impl BusFactory for Real {
+    type Broker = String;
+    type Bus = KafkaBus;
+
+    async fn create(&self) -> Option<String> {
+        crate::server("RELAYBOX_KAFKA_BROKERS")
+    }
+
+    fn bus(&self, brokers: &String) -> KafkaBus {
+        let config = KafkaConfig::new(brokers.clone());
+        let config = match self {
+            Self::Client => config.set("message.max.bytes", LIMIT),
+            // Compressed it might fit; and a batch of innocents should.
+            Self::Broker => {
+                config.set("compression.type", "none").and_then(|c| c.set("batch.size", "3000"))
+            }
+        };
+        KafkaBus::new(config.unwrap()).unwrap()
+    }
+
+    async fn topic(&self, brokers: &String) -> TopicName {
+        let topic = unique_topic();
+        let mut spec = TopicSpec::new(topic.clone(), PARTITIONS, 1);
+        if matches!(self, Self::Broker) {
+            spec = spec.set("max.message.bytes", LIMIT);
+        }
+        let admin = KafkaAdmin::new(KafkaConfig::new(brokers.clone())).unwrap();
+        admin.ensure_topics(&[spec]).await.unwrap();
+        topic
+    }
+
+    async fn records(&self, brokers: &String, topic: &TopicName) -> Vec<(Receipt, StoredRecord)> {
+        read(brokers.clone(), topic.clone()).await
+    }
+
+    fn refused_payload(&self) -> Option<usize> {
+        Some(REFUSED)
+    }
+}
+
+fn unique_topic() -> TopicName {
+    TopicName::new(format!("conformance-{}", EventId::new())).unwrap()
+}
+
+/// Everything on a topic, by a reader that shares no code with the library.
+async fn read(brokers: String, topic: TopicName) -> Vec<(Receipt, StoredRecord)> {
+    tokio::task::spawn_blocking(move || read_now(&brokers, topic.as_str())).await.unwrap()
+}
+
+fn read_now(brokers: &str, topic: &str) -> Vec<(Receipt, StoredRecord)> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "reader")
+        .set("enable.auto.commit", "false")
+        .create()
+        .unwrap();
+    let mut left = 0;
+    let mut list = TopicPartitionList::new();
+    for partition in 0..PARTITIONS {
+        let (low, high) = consumer.fetch_watermarks(topic, partition, PATIENCE).unwrap();
+        left += high - low;
+        list.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+    }
+    consumer.assign(&list).unwrap();
+    let mut records = Vec::new();
+    while i64::try_from(records.len()).unwrap() < left {
+        let message = consumer.poll(PATIENCE).expect("the records are there").unwrap();
+        let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+        let headers = headers.map(|header| {
+            (header.key.to_owned(), Bytes::copy_from_slice(header.value.unwrap_or_default()))
+        });
+        let record = StoredRecord::new(
+            message.key().map(Bytes::copy_from_slice),
+            message.payload().map(Bytes::copy_from_slice),
+            headers.collect(),
+        );
+        records.push((Receipt::at(message.partition(), message.offset()), record));
+    }
+    records.sort_by_key(|(place, _)| (place.partition, place.offset));
+    records
+}
+
+mod embedded {
+    use super::{Embedded, bus_promises};
+
+    bus_promises!(Embedded);
+}
+
+mod real {
+    use super::{Real, bus_promises};
+
+    bus_promises!(Real::Client);
+}
+
+mod real_refusing {
+    use super::{Real, bus_promises};
+
+    bus_promises!(Real::Broker);
+}

@@ -1,0 +1,134 @@
+//! The in-memory parts.
+
+use futures::FutureExt;
+use relaybox_conformance::{
+    BusFactory, InboxFactory, StoreFactory, async_trait, bus_promises, inbox_promises,
+    store_promises,
+};
+use relaybox_core::{
+    ConsumerName, EventId, EventSource, Receipt, Received, TopicName,
+    memory::{MemoryBus, MemorySource, MemoryStore, MemoryTx, StoredRecord},
+};
+
+pub(crate) struct Memory;
+
+#[async_trait]
+impl StoreFactory for Memory {
+    type Database = MemoryStore;
+    type Store = MemoryStore;
+    type Tx = MemoryTx;
+
+    async fn create(&self) -> Option<MemoryStore> {
+        Some(MemoryStore::new())
+    }
+
+    fn store(&self, database: &MemoryStore) -> MemoryStore {
+        database.clone()
+    }
+
+    async fn begin(&self, database: &MemoryStore) -> MemoryTx {
+        database.begin()
+    }
+
+    async fn commit(&self, tx: MemoryTx) {
+        tx.commit();
+    }
+
+    async fn rollback(&self, tx: MemoryTx) {
+        tx.rollback();
+    }
+}
+
+#[async_trait]
+impl InboxFactory for Memory {
+    type Database = MemoryStore;
+    type Inbox = MemoryStore;
+    type Tx = MemoryTx;
+
+    async fn create(&self) -> Option<MemoryStore> {
+        Some(MemoryStore::new())
+    }
+
+    fn inbox(&self, database: &MemoryStore) -> MemoryStore {
+        database.clone()
+    }
+
+    async fn add_effect(&self, tx: &mut MemoryTx) {
+        tx.put(EventId::new().to_string(), "effect");
+    }
+
+    async fn effects(&self, database: &MemoryStore) -> u64 {
+        database.values().len() as u64
+    }
+}
+
+const REFUSED: usize = 5_000;
+
+#[async_trait]
+impl BusFactory for Memory {
+    type Broker = MemoryBus;
+    type Bus = MemoryBus;
+
+    async fn create(&self) -> Option<MemoryBus> {
+        let bus = MemoryBus::new();
+        bus.set_max_payload(REFUSED - 1);
+        Some(bus)
+    }
+
+    fn bus(&self, broker: &MemoryBus) -> MemoryBus {
+        broker.clone()
+    }
+
+    async fn topic(&self, _: &MemoryBus) -> TopicName {
+        TopicName::new("thing-events.v1").unwrap()
+    }
+
+    async fn records(&self, bus: &MemoryBus, topic: &TopicName) -> Vec<(Receipt, StoredRecord)> {
+        records(bus, topic).await
+    }
+
+    fn refused_payload(&self) -> Option<usize> {
+        Some(REFUSED)
+    }
+}
+
+/// All of a topic, as a consumer of a new group gets it.
+pub(crate) async fn records(bus: &MemoryBus, topic: &TopicName) -> Vec<(Receipt, StoredRecord)> {
+    let group = ConsumerName::new(format!("reader-{}", EventId::new())).unwrap();
+    let source = MemorySource::new(bus, group, vec![topic.clone()]);
+    let mut records = Vec::new();
+    while let Some(received) = source.receive().now_or_never() {
+        let Received::Batch { partition, deliveries } = received.unwrap() else {
+            panic!("nobody else is in the group")
+        };
+        source.acknowledge(&partition, deliveries.last().unwrap().offset).await.unwrap();
+        records.extend(deliveries.into_iter().map(|delivery| {
+            let place = Receipt::at(partition.number, delivery.offset);
+            (place, StoredRecord::new(delivery.key, delivery.value, delivery.headers))
+        }));
+    }
+    records
+}
+
+mod store {
+    use super::{Memory, store_promises};
+
+    store_promises!(Memory);
+}
+
+mod bus {
+    use super::{Memory, bus_promises};
+
+    bus_promises!(Memory);
+}
+
+mod inbox {
+    use super::{Memory, inbox_promises};
+
+    inbox_promises!(Memory);
+}
+
+#[test]
+fn any_history_is_that_of_the_model() {
+    relaybox_conformance::model_check(&Memory, 1_000);
+}
