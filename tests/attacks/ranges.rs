@@ -81,8 +81,7 @@ async fn what_was_planned_for_an_empty_outbox_does_not_walk_a_full_one() {
     )
     .await;
     many.rollback().await.unwrap();
-    // A plan is used for three seconds.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    reads_with_others(&mut reading, &database, 3).await;
     let before = walks(&mut reading, &database).await;
     reads_with_others(&mut reading, &database, 20).await;
     let after = walks(&mut reading, &database).await;

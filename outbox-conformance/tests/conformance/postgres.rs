@@ -145,5 +145,5 @@ mod inbox {
 
 #[test]
 fn any_history_is_that_of_the_model() {
-    relaybox_conformance::model_check(&OnPostgres, 25);
+    relaybox_conformance::model_check(&OnPostgres, 15);
 }

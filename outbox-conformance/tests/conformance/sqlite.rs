@@ -134,5 +134,5 @@ mod inbox {
 
 #[test]
 fn any_history_is_that_of_the_model() {
-    relaybox_conformance::model_check(&OnSqlite, 60);
+    relaybox_conformance::model_check(&OnSqlite, 30);
 }

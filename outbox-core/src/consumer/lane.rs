@@ -315,6 +315,7 @@ impl<S: EventSource, P: ProcessedEventStore> Lane<S, P> {
         let wait: Duration = self.backoff.fail();
         self.shared.report(&error, wait);
         tokio::select! {
+            biased;
             () = stop.soft.cancelled() => Err(Abandoned::Stopped),
             () = tokio::time::sleep(wait) => Ok(()),
         }

@@ -111,7 +111,10 @@ impl<S: EventSource, P: ProcessedEventStore> Consumer<S, P> {
         let ended = loop {
             let abort_at = lanes.next_abort();
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => break Ok(()),
+                finished = lanes.finished() => if let Err(error) = finished { break Err(error) },
+                () = tokio::time::sleep_until(abort_at.unwrap_or(resume_at)), if abort_at.is_some() => lanes.abort_due(),
                 received = self.shared.source.receive(), if Instant::now() >= resume_at => match received {
                     Ok(received) => {
                         backoff.succeed();
@@ -127,8 +130,6 @@ impl<S: EventSource, P: ProcessedEventStore> Consumer<S, P> {
                     }
                 },
                 () = tokio::time::sleep_until(resume_at), if Instant::now() < resume_at => {}
-                finished = lanes.finished() => if let Err(error) = finished { break Err(error) },
-                () = tokio::time::sleep_until(abort_at.unwrap_or(resume_at)), if abort_at.is_some() => lanes.abort_due(),
             }
         };
         lanes.drain().await;
@@ -234,6 +235,7 @@ impl<S: EventSource, P: ProcessedEventStore> Lanes<S, P> {
         while !self.tasks.is_empty() {
             let abort_at = self.next_abort();
             tokio::select! {
+                biased;
                 finished = self.finished() => if let Err(error) = finished {
                     warn!(error = error_chain(&error), "a partition failed while stopping");
                 },

@@ -76,7 +76,7 @@ impl ProcessedEventStore for MemoryStore {
                     && *number == partition.number
                     && *offset >= from
             });
-            Ok(here.map(|(_, at)| *at).collect())
+            Ok(here.map(|(_, (at, _))| *at).collect())
         })
     }
 
@@ -84,7 +84,7 @@ impl ProcessedEventStore for MemoryStore {
         let consumer = failure.consumer.clone();
         let place = (consumer, partition.topic.clone(), partition.number, at.offset);
         self.shared.faults.step("give up on an event", || {
-            self.shared.lock().given_up.insert(place, at);
+            self.shared.lock().given_up.insert(place, (at, Instant::now()));
             Ok(())
         })
     }
@@ -100,7 +100,18 @@ impl ProcessedEventStore for MemoryStore {
             .take(limit as usize)
             .collect();
         state.marks.retain(|key, _| !old.contains(key));
-        Ok(old.len() as u64)
+        let left = limit as usize - old.len();
+        let notes: Vec<_> = state
+            .given_up
+            .iter()
+            .filter(|(_, (_, noted))| now - *noted >= age)
+            .map(|(place, _)| place.clone())
+            .take(left)
+            .collect();
+        for place in &notes {
+            state.given_up.remove(place);
+        }
+        Ok((old.len() + notes.len()) as u64)
     }
 
     fn classify(&self, error: &(dyn StdError + 'static)) -> Option<ErrorKind> {

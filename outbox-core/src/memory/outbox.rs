@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::Instant;
 
 use super::{
@@ -118,7 +118,7 @@ impl DeadLetterStore for MemoryStore {
     async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>> {
         let state = self.shared.lock();
         Ok(state
-            .matching(query)
+            .matching(query, |_, _, _| true)
             .into_iter()
             .map(|position| {
                 let row = &state.dead[&position];
@@ -141,7 +141,8 @@ impl DeadLetterStore for MemoryStore {
         self.shared.faults.step("redrive dead letters", || {
             let mut state = self.shared.lock();
             let mut flagged = 0;
-            for chosen in state.matching(query) {
+            // Only what a flag would help, so that a limit doesn't stop at what is flagged already.
+            for chosen in state.matching(query, |state, at, row| !state.is_redriven(at, row)) {
                 let envelope = state.dead[&chosen].envelope.clone();
                 for (_, row) in state.dead.range_mut(..=chosen) {
                     if row.aggregate() == aggregate(&envelope) && row.state == DeadLetterState::Dead
@@ -158,21 +159,25 @@ impl DeadLetterStore for MemoryStore {
     async fn discard(&self, query: &DeadLetterQuery, successors: Successors) -> Result<u64> {
         self.shared.faults.step("discard dead letters", || {
             let mut state = self.shared.lock();
-            let mut discarded = 0;
-            for chosen in state.matching(query) {
-                let Some(row) = state.dead.remove(&chosen) else { continue };
-                discarded += 1;
-                if successors == Successors::Discard {
-                    let before = state.dead.len();
-                    state.dead.retain(|position, later| {
-                        *position < chosen
-                            || later.aggregate() != row.aggregate()
-                            || later.state != DeadLetterState::Parked
-                    });
-                    discarded += (before - state.dead.len()) as u64;
+            let before = state.dead.len();
+            for chosen in state.matching(query, |_, _, _| true) {
+                let Some(head) = state.dead.remove(&chosen) else { continue };
+                if successors == Successors::Release || head.state == DeadLetterState::Parked {
+                    continue;
+                }
+                // What is parked behind it, up to the next one that was given up on.
+                let behind: Vec<_> = state
+                    .dead
+                    .range(chosen..)
+                    .filter(|(_, later)| later.aggregate() == head.aggregate())
+                    .take_while(|(_, later)| later.state == DeadLetterState::Parked)
+                    .map(|(position, _)| *position)
+                    .collect();
+                for position in behind {
+                    state.dead.remove(&position);
                 }
             }
-            Ok(discarded)
+            Ok((before - state.dead.len()) as u64)
         })
     }
 }
@@ -261,14 +266,24 @@ impl State {
         })
     }
 
-    fn matching(&self, query: &DeadLetterQuery) -> Vec<i64> {
-        let oldest: Option<DateTime<Utc>> = query.older_than.map(|age| Utc::now() - age);
+    fn matching(
+        &self,
+        query: &DeadLetterQuery,
+        also: impl Fn(&Self, i64, &Dead) -> bool,
+    ) -> Vec<i64> {
+        // Nothing failed before time began.
+        let oldest = query.older_than.map(|age| {
+            let age = TimeDelta::from_std(age).ok();
+            age.and_then(|age| Utc::now().checked_sub_signed(age))
+                .unwrap_or(DateTime::<Utc>::MIN_UTC)
+        });
         let mut matching: Vec<_> = self
             .dead
             .iter()
-            .filter(|(_, row)| {
+            .filter(|(position, row)| {
                 let envelope = &row.envelope;
-                (query.event_ids.is_empty() || query.event_ids.contains(&envelope.event_id))
+                also(self, **position, row)
+                    && (query.event_ids.is_empty() || query.event_ids.contains(&envelope.event_id))
                     && query
                         .aggregate_type
                         .as_ref()

@@ -38,7 +38,8 @@ pub(super) struct State {
     pub(super) archive: Option<Vec<Archived>>,
     pub(super) lease: LeaseRow,
     pub(super) marks: HashMap<(ConsumerName, EventId), MarkRow>,
-    pub(super) given_up: HashMap<(ConsumerName, TopicName, i32, Offset), GivenUpAt>,
+    /// With the time of the note.
+    pub(super) given_up: HashMap<(ConsumerName, TopicName, i32, Offset), (GivenUpAt, Instant)>,
     pub(super) values: BTreeMap<String, String>,
 }
 

@@ -114,7 +114,8 @@ impl<S: OutboxStore, B: EventBus> RelayBuilder<S, B> {
         self
     }
 
-    /// Sets how many batches may be on their way to the broker at once. Default 8; at least 1.
+    /// Sets how many full batches, counted in events and in bytes, may be on their way to the broker at
+    /// once. Default 8; at least 1.
     pub fn max_in_flight(mut self, batches: usize) -> Self {
         self.settings.max_in_flight = batches.max(1);
         self

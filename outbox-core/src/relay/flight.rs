@@ -1,5 +1,7 @@
 //! A batch on its way to the broker.
 
+use std::ops::{AddAssign, SubAssign};
+
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -26,6 +28,28 @@ impl Subject {
     }
 }
 
+/// How much is on its way.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Load {
+    pub(super) events: usize,
+    /// Of payload.
+    pub(super) bytes: usize,
+}
+
+impl AddAssign for Load {
+    fn add_assign(&mut self, other: Self) {
+        self.events += other.events;
+        self.bytes += other.bytes;
+    }
+}
+
+impl SubAssign for Load {
+    fn sub_assign(&mut self, other: Self) {
+        self.events -= other.events;
+        self.bytes -= other.bytes;
+    }
+}
+
 /// Events that are handed over together; the envelopes themselves go to the bus.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
@@ -35,12 +59,14 @@ pub(super) struct Batch {
     /// The aggregate types in the batch, and where they go: few, so each is looked up once.
     routes: Vec<(AggregateType, TopicName)>,
     records: Vec<Record>,
+    bytes: usize,
     first: Option<Subject>,
 }
 
 /// A batch whose results are in.
 #[derive(Debug)]
 pub(super) struct Landed {
+    pub(super) load: Load,
     pub(super) acknowledged: Vec<Published>,
     pub(super) failed: Vec<Failed>,
     /// The aggregate types of which something was acknowledged.
@@ -72,7 +98,12 @@ impl Batch {
             self.first = Some(Subject::of(&envelope));
         }
         self.events.push(event);
+        self.bytes += envelope.payload.len();
         self.records.push(Record::new(self.routes[route].1.clone(), envelope));
+    }
+
+    pub(super) fn load(&self) -> Load {
+        Load { events: self.events.len(), bytes: self.bytes }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -85,15 +116,18 @@ impl Batch {
         bus: &B,
         relay: &str,
     ) -> impl Future<Output = Landed> + Send + 'static + use<B> {
-        let Self { events, route_of, routes, records, first } = self;
+        let load = self.load();
+        let Self { events, route_of, routes, records, first, .. } = self;
         let since = Instant::now();
         let span = tracing::info_span!("relaybox.publish", relay, events = events.len());
         let results = span.in_scope(|| bus.publish(records));
-        async move { sort(events, &route_of, routes, first, results.await, since) }.instrument(span)
+        async move { sort(load, events, &route_of, routes, first, results.await, since) }
+            .instrument(span)
     }
 }
 
 fn sort(
+    load: Load,
     events: Vec<EventRef>,
     route_of: &[usize],
     routes: Vec<(AggregateType, TopicName)>,
@@ -128,5 +162,5 @@ fn sort(
         .into_iter()
         .zip(reached)
         .filter_map(|((aggregate_type, _), reached)| reached.then_some(aggregate_type));
-    Landed { acknowledged, failed, types: types.collect(), since }
+    Landed { load, acknowledged, failed, types: types.collect(), since }
 }

@@ -141,6 +141,7 @@ impl<S: OutboxStore, B: EventBus> Relay<S, B> {
             let since = Instant::now();
             let acquire = store.acquire(&settings.id, settings.lease_ttl);
             let acquired = tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return Ok(None),
                 acquired = within(settings.lease_ttl, "acquire the lease", acquire) => acquired,
             };

@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 
 use super::{
     OnDeadLetter, Shared,
-    flight::{Batch, Failed, Landed, Subject},
+    flight::{Batch, Failed, Landed, Load, Subject},
     slot::Slot,
     within,
 };
@@ -27,6 +27,8 @@ use crate::{
 /// How long the broker may answer for nothing before a person is told, again and again.
 const STALLED: Duration = Duration::from_secs(10);
 
+/// How often what was published is settled, if there is not much of it.
+const SETTLE_EVERY: Duration = Duration::from_millis(20);
 /// How long counting what waits may take.
 const STATS_LIMIT: Duration = Duration::from_secs(60);
 /// Counting takes one part in so many of the time at most: it costs more the more there is.
@@ -57,6 +59,7 @@ pub(super) struct Term<S, B> {
     opening: Slot<Result<Reader>>,
     reading: Slot<Result<(Reader, Vec<OutboxRow>)>>,
     flights: FuturesUnordered<BoxFuture<'static, Landed>>,
+    in_flight: Load,
     settling: Slot<(Settlement, Result<Settled>, Instant)>,
     renewing: Slot<(Instant, Result<()>)>,
     recovering: Slot<Result<()>>,
@@ -88,7 +91,9 @@ pub(super) struct Term<S, B> {
     woken: bool,
     /// When the broker last answered for a batch, or had none to answer for.
     answered: Instant,
+    /// Not before, after a failure.
     next_settle: Instant,
+    last_settle: Instant,
     next_renewal: Instant,
     next_stats: Instant,
     backoff: Backoff,
@@ -123,6 +128,7 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
             opening: Slot::idle(),
             reading: Slot::idle(),
             flights: FuturesUnordered::new(),
+            in_flight: Load::default(),
             settling: Slot::idle(),
             renewing: Slot::idle(),
             recovering: Slot::idle(),
@@ -143,6 +149,7 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
             woken: false,
             answered: now,
             next_settle: now,
+            last_settle: now,
             next_renewal: now + settings.lease_ttl / 3,
             next_stats: now,
             backoff: backoff(),
@@ -161,15 +168,17 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
                 return ended;
             }
             let next = self.next_deadline();
+            // In this order, so that a simulation replays: what ends or keeps the term comes first.
             let outcome = tokio::select! {
+                biased;
                 () = shutdown.cancelled(), if self.drain_until.is_none() => {
                     self.drain_until = Some(Instant::now() + self.shared.settings.drain_timeout);
                     Ok(())
                 }
+                (since, result) = self.renewing.done() => self.renewed(since, result),
+                (settlement, result, since) = self.settling.done() => self.settled(settlement, result, since),
                 Some(landed) = self.flights.next() => { self.landed(landed); Ok(()) }
                 read = self.reading.done() => self.read(read),
-                (settlement, result, since) = self.settling.done() => self.settled(settlement, result, since),
-                (since, result) = self.renewing.done() => self.renewed(since, result),
                 result = self.opening.done() => self.opened(result),
                 result = self.recovering.done() => { self.recovered(result); Ok(()) }
                 (since, stats) = self.measuring.done() => { self.measured(since, stats); Ok(()) }
@@ -205,8 +214,9 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
                 (since, within(ttl, "renew the lease", shared.store.renew(&lease, ttl)).await)
             });
         }
-        if self.settling.is_idle() && !self.pending.is_empty() && now >= self.next_settle {
+        if self.settling.is_idle() && self.settle_due().is_some_and(|due| now >= due) {
             let settlement = std::mem::take(&mut self.pending);
+            self.last_settle = now;
             let (shared, lease) = (Arc::clone(&self.shared), self.lease.clone());
             self.settling.start(async move {
                 let since = Instant::now();
@@ -299,9 +309,37 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
         let settings = &self.shared.settings;
         self.restart.is_none()
             && self.drain_until.is_none()
-            && self.flights.len() < settings.max_in_flight
+            && self.has_room(0)
             && self.pending.len() < settings.max_in_flight * settings.batch
             && (self.alone == 0 || (self.flights.is_empty() && self.all_settled()))
+    }
+
+    /// When what is pending is to be settled. It costs a commit, however many they are, so a moment's
+    /// are settled together; nobody waits for them, unless something is to start over or to end.
+    fn settle_due(&self) -> Option<Instant> {
+        if self.pending.is_empty() {
+            return None;
+        }
+        let settings = &self.shared.settings;
+        let is_urgent = self.restart.is_some()
+            || self.drain_until.is_some()
+            || self.alone > 0
+            || self.pending.published.len() < self.pending.len()
+            || self.pending.len() >= 2 * settings.batch;
+        Some(if is_urgent {
+            self.next_settle
+        } else {
+            self.next_settle.max(self.last_settle + SETTLE_EVERY)
+        })
+    }
+
+    /// Whether another batch may be on its way, besides so many events. What counts is events and bytes: at
+    /// a moderate rate there are many batches of few events.
+    fn has_room(&self, besides: usize) -> bool {
+        let settings = &self.shared.settings;
+        let others = settings.max_in_flight - 1;
+        self.in_flight.events + besides <= others * settings.batch
+            && self.in_flight.bytes <= others.saturating_mul(settings.batch_bytes)
     }
 
     fn read_request(&mut self, now: Instant) -> ReadRequest {
@@ -342,14 +380,14 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
             return Err(Ended::LeaseLost);
         }
         let (min, max) = self.shared.settings.poll;
-        self.idle = if rows.is_empty() { (self.idle * 2).clamp(min, max) } else { min };
         let full = rows.len() >= self.shared.settings.batch;
-        self.next_read =
-            if full || self.alone > 0 && !rows.is_empty() { now } else { now + self.idle };
+        // Where something came, more has come by now; a pause is for when nothing did.
+        self.next_read = if rows.is_empty() { now + self.idle } else { now };
+        self.idle = if rows.is_empty() { (self.idle * 2).clamp(min, max) } else { min };
         if rows.is_empty() {
             self.alone = 0;
         }
-        if full && self.alone == 0 && self.flights.len() + 1 < self.shared.settings.max_in_flight {
+        if full && self.alone == 0 && self.has_room(rows.len()) {
             self.start_reading(now);
         }
         self.hand_over(rows);
@@ -402,12 +440,14 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
             if self.flights.is_empty() {
                 self.answered = self.now;
             }
+            self.in_flight += batch.load();
             let landed = batch.hand_over(&shared.bus, &shared.settings.name);
             self.flights.push(Box::pin(landed));
         }
     }
 
     fn landed(&mut self, landed: Landed) {
+        self.in_flight -= landed.load;
         self.answered = Instant::now();
         let name = &self.shared.settings.name;
         if !landed.acknowledged.is_empty() {
@@ -602,7 +642,7 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
             Some(self.valid_until),
             Some(self.next_stats),
             Some(self.next_renewal),
-            Some(self.next_settle),
+            self.settle_due(),
             Some(self.resume_at),
             self.may_read().then_some(self.next_read),
             (!self.flights.is_empty()).then(|| self.answered + STALLED),

@@ -10,7 +10,10 @@ use relaybox_core::{
 use sqlx::{AssertSqlSafe, PgPool, Postgres, SqlSafeStr, SqlStr, Transaction};
 use uuid::Uuid;
 
-use super::sql::{InboxSql, STILL_GOOD};
+use super::{
+    begin,
+    sql::{InboxSql, STILL_GOOD},
+};
 use crate::{Tables, error, marks, time::micros};
 
 const COMMIT: &str = "commit the effect of events";
@@ -68,7 +71,7 @@ impl ProcessedEventStore for PgProcessedEvents {
     type Tx = Transaction<'static, Postgres>;
 
     async fn begin(&self, limit: Duration) -> Result<Self::Tx> {
-        self.pool.begin_with(begin(limit)).await.map_err(error::database("begin a transaction"))
+        begin(&self.pool, begin_sql(limit)).await.map_err(error::database("begin a transaction"))
     }
 
     async fn mark(
@@ -167,7 +170,7 @@ impl fmt::Debug for PgProcessedEvents {
 }
 
 /// One round trip; 0 would mean no limit.
-fn begin(limit: Duration) -> SqlStr {
+fn begin_sql(limit: Duration) -> SqlStr {
     let millis = limit.as_millis().clamp(1, i32::MAX.unsigned_abs().into());
     let sql = format!(
         "BEGIN; SET LOCAL idle_in_transaction_session_timeout = {millis}; \

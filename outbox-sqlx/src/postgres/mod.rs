@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use relaybox_core::{
     Acquired, Lease, OutboxReader, OutboxStats, OutboxStore, RelayId, Result, Settled, Settlement,
 };
-use sqlx::PgPool;
+use sqlx::{PgPool, Postgres, SqlSafeStr, Transaction};
 
 pub use self::inbox::PgProcessedEvents;
 use self::{reader::PgReader, sql::OutboxSql};
@@ -149,6 +149,20 @@ pub(crate) fn purge_sql() -> [String; 3] {
     let tables = Tables::default();
     let (outbox, inbox) = (OutboxSql::new(&tables), sql::InboxSql::new(&tables));
     [outbox.purge_archive, inbox.purge, inbox.purge_given_up].map(|sql| sql.as_str().to_owned())
+}
+
+/// Begins a transaction; may be dropped at any time.
+///
+/// sqlx counts a transaction once the server has answered, so a connection whose `BEGIN` was dropped
+/// before that goes back into the pool with a transaction that nobody knows of, and loses what others
+/// write with it. In a task of its own, it is seen through, and rolled back if nobody wants it.
+async fn begin(
+    pool: &PgPool,
+    statement: impl SqlSafeStr + Send + 'static,
+) -> sqlx::Result<Transaction<'static, Postgres>> {
+    let pool = pool.clone();
+    let begun = tokio::spawn(async move { pool.begin_with(statement).await });
+    begun.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
 }
 
 /// The reading statement, for a test of its plan.

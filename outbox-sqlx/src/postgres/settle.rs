@@ -5,7 +5,7 @@ use sqlx::{PgExecutor, Postgres, Transaction, postgres::PgArguments, query::Quer
 use uuid::Uuid;
 
 use super::{
-    PgOutbox,
+    PgOutbox, begin,
     sql::{BEGIN, OutboxSql},
 };
 use crate::{error, lease::lost};
@@ -25,7 +25,7 @@ pub(super) async fn settle(
         let published = published(outbox, &outbox.pool, lease, &settlement.published).await?;
         return Ok(Settled::new(published, 0, 0));
     }
-    let mut tx = outbox.pool.begin_with(BEGIN).await.map_err(error::database(SETTLE))?;
+    let mut tx = begin(&outbox.pool, BEGIN).await.map_err(error::database(SETTLE))?;
     let published = published(outbox, &mut *tx, lease, &settlement.published).await?;
     let parked = park(sql, &mut tx, &settlement.parked).await?;
     let dead = give_up(sql, &mut tx, &settlement.dead).await?;

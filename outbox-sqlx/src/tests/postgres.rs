@@ -437,3 +437,23 @@ async fn a_read_of_a_full_outbox_walks_the_primary_key() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_begin_that_is_dropped_leaves_no_transaction_in_the_pool() {
+    run_migrated(async |harness: &PgHarness| {
+        let pool =
+            PgPoolOptions::new().max_connections(1).connect_lazy_with(harness.options.clone());
+        let inbox = PgProcessedEvents::new(pool.clone());
+        for n in 0..100 {
+            // Some of them are dropped between the request and the answer.
+            let patience = Duration::from_micros(20 * n);
+            drop(tokio::time::timeout(patience, inbox.begin(LIMIT)).await);
+            let now = async || -> chrono::DateTime<chrono::Utc> {
+                sqlx::query_scalar("SELECT now()").fetch_one(&pool).await.unwrap()
+            };
+            // The time of a transaction stands still.
+            assert_ne!(now().await, now().await, "round {n}");
+        }
+    })
+    .await;
+}

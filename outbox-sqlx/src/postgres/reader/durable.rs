@@ -6,8 +6,6 @@
 //! written when it was read. Most reads need not ask: their rows are older than a moment of which that
 //! is known.
 
-use std::time::Duration;
-
 use relaybox_core::Result;
 use sqlx::{AssertSqlSafe, PgConnection, SqlSafeStr};
 
@@ -17,9 +15,9 @@ use crate::{
     postgres::sql::{FLUSH, OutboxSql},
 };
 
-/// How often it looks whether somebody else's commit has done it, and how long it waits between.
-const LOOKS: u32 = 3;
-const BETWEEN: Duration = Duration::from_micros(300);
+/// How often it looks whether somebody else's commit has done it. A look takes about 0.2 ms, and a timer
+/// would take longer.
+const LOOKS: u32 = 8;
 
 /// What is known to be on the disk.
 #[derive(Debug, Default)]
@@ -58,7 +56,6 @@ async fn flush(written: i64, sql: &OutboxSql, connection: &mut PgConnection) -> 
         if is_flushed {
             return Ok(());
         }
-        tokio::time::sleep(BETWEEN).await;
     }
     // What was written by a transaction that is still open stays unwritten for as long as nobody
     // commits. That one is a stranger: nothing waits for it.

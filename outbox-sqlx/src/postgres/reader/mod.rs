@@ -11,6 +11,7 @@ mod decode;
 mod durable;
 mod gaps;
 mod page;
+mod plan;
 mod status;
 
 use std::{
@@ -27,7 +28,7 @@ use sqlx::{Connection, PgConnection, SqlStr};
 use uuid::Uuid;
 
 pub(super) use self::decode::envelope;
-use self::{decode::Line, durable::Durable, gaps::Gaps, page::Page, status::Status};
+use self::{decode::Line, durable::Durable, gaps::Gaps, page::Page, plan::Plan, status::Status};
 use super::sql::OutboxSql;
 use crate::{error, in_flight::InFlight};
 
@@ -39,8 +40,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(3);
 /// A sweep takes one part in so many of the time at most: behind a transaction that keeps dead rows
 /// from being removed, it walks them all.
 const SWEEP_SHARE: u32 = 50;
-/// How long a plan is used. One that was made for an empty table would walk a full one.
-const PLAN_FOR: Duration = Duration::from_secs(3);
 /// How many rows it looks at when some of them are held back.
 const WINDOW: usize = 10_000;
 
@@ -61,13 +60,25 @@ pub(super) struct PgReader {
     /// When to look through many dead letters again. A poison event with a long tail must not make
     /// every read of the outbox slow.
     next_look: Instant,
-    next_plan: Instant,
+    plan: Plan,
     /// Nothing was there when it last looked.
     is_idle: bool,
+    /// There were some when it last looked.
+    has_dead_letters: bool,
     /// Events that only a sweep has found, since somebody asked.
     overlooked: u64,
-    /// The statement for the limit of the last read, and the rows that it looks at.
-    statement: Option<(usize, usize, SqlStr)>,
+    /// The statement of the last read, and what it was made for.
+    statement: Option<(Form, SqlStr)>,
+}
+
+/// What decides about the text of a reading statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Form {
+    limit: usize,
+    /// How many rows it looks at.
+    window: usize,
+    /// New rows are all there is to look for.
+    brief: bool,
 }
 
 impl PgReader {
@@ -83,8 +94,9 @@ impl PgReader {
             held_back: Vec::new(),
             next_sweep: now,
             next_look: now,
-            next_plan: now + PLAN_FOR,
+            plan: Plan::new(now),
             is_idle: false,
+            has_dead_letters: true,
             overlooked: 0,
             statement: None,
         }
@@ -158,17 +170,24 @@ impl PgReader {
     }
 
     fn statement(&mut self, limit: usize) -> SqlStr {
-        let window = self.window(limit);
+        let form = Form { limit, window: self.window(limit), brief: self.is_brief() };
         match &self.statement {
-            Some((known, looked_at, statement)) if (*known, *looked_at) == (limit, window) => {
-                statement.clone()
-            }
+            Some((known, statement)) if *known == form => statement.clone(),
             _ => {
-                let statement = self.sql.read(limit, (window > limit).then_some(window));
-                self.statement = Some((limit, window, statement.clone()));
+                let statement = if form.brief {
+                    self.sql.read_new(limit)
+                } else {
+                    self.sql.read(limit, (form.window > limit).then_some(form.window))
+                };
+                self.statement = Some((form, statement.clone()));
                 statement
             }
         }
+    }
+
+    /// Whether new rows are all there is to look for.
+    fn is_brief(&self) -> bool {
+        self.gaps.is_empty() && self.held_back.is_empty() && !self.has_dead_letters
     }
 
     /// How many rows a statement looks at.
@@ -210,13 +229,20 @@ impl OutboxReader for PgReader {
         if self.is_idle && !sweeps && self.gaps.is_empty() && self.finds_nothing().await? {
             return Ok(Vec::new());
         }
-        if began >= self.next_plan {
+        if self.plan.is_old(began) {
             self.connection.clear_cached_statements().await.map_err(error::database(READ))?;
-            self.next_plan = began + PLAN_FOR;
+            self.plan = Plan::new(began);
         }
         let from = if sweeps { i64::MIN } else { self.next };
         let looks = began >= self.next_look;
-        let (status, lines) = self.fetch(request, from, looks).await?;
+        let was_brief = self.is_brief();
+        let (mut status, mut lines) = self.fetch(request, from, looks).await?;
+        self.plan.saw(status.table_size);
+        self.has_dead_letters = status.has_dead_letters;
+        if was_brief && status.has_dead_letters {
+            // What is there may have to be parked.
+            (status, lines) = self.fetch(request, from, looks).await?;
+        }
         let page = Page::take(lines, request, from, self.window(request.limit));
         self.durable.wait(&status, page.newest, &self.sql, &mut self.connection).await?;
 

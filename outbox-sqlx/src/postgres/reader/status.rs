@@ -15,6 +15,10 @@ pub(super) struct Status {
     pub(super) oldest: i64,
     /// How many transactions ago it began.
     oldest_age: i32,
+    /// Whether there were any.
+    pub(super) has_dead_letters: bool,
+    /// Of the outbox, in bytes.
+    pub(super) table_size: i64,
     /// Who held the writers' lock; none were looked for where there was no gap.
     pub(super) holders: Holders,
     /// Whether it looked at the gaps that were asleep.
@@ -23,18 +27,20 @@ pub(super) struct Status {
 
 impl Status {
     /// How many columns it takes.
-    pub(super) const COLUMNS: usize = 7;
+    pub(super) const COLUMNS: usize = 9;
 
     pub(super) fn decode(row: &PgRow) -> sqlx::Result<Self> {
-        let holders: Option<Vec<String>> = row.try_get(4)?;
-        let ages: Option<Vec<Option<i32>>> = row.try_get(5)?;
+        let holders: Option<Vec<String>> = row.try_get(6)?;
+        let ages: Option<Vec<Option<i32>>> = row.try_get(7)?;
         let mut status = Self {
             flushed: row.try_get(0)?,
             written: row.try_get(1)?,
             oldest: row.try_get(2)?,
             oldest_age: row.try_get(3)?,
+            has_dead_letters: row.try_get(4)?,
+            table_size: row.try_get(5)?,
             holders: Holders::new(),
-            woken: row.try_get(6)?,
+            woken: row.try_get(8)?,
         };
         let ages = ages.into_iter().flatten();
         for (name, age) in holders.into_iter().flatten().zip(ages) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
-use self::reading::{IS_FLUSHED, PEEK, read_template};
+use self::reading::{IS_FLUSHED, PEEK, read_new_template, read_template};
 pub(super) use self::{inbox::InboxSql, reading::FLUSH};
 use crate::{Tables, row::COLUMNS, template};
 
@@ -227,6 +227,7 @@ pub(super) struct OutboxSql {
     pub(super) peek: SqlStr,
     pub(super) is_flushed: SqlStr,
     read: String,
+    read_new: String,
 }
 
 impl OutboxSql {
@@ -256,6 +257,7 @@ impl OutboxSql {
             peek: sql(PEEK),
             is_flushed: sql(IS_FLUSHED),
             read: sql(&read_template()).as_str().to_owned(),
+            read_new: sql(&read_new_template()).as_str().to_owned(),
         }
     }
 }

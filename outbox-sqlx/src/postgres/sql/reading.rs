@@ -19,7 +19,8 @@ pub(in crate::postgres) const FLUSH: &str = "BEGIN; SET LOCAL synchronous_commit
 
 /// The next events, behind the state of the server, which each row repeats and which is there when no
 /// event is: what is on the disk and what was written (bytes of the log), the oldest transaction
-/// under way and its age, the transactions that hold the writers' lock and the ages of their ids,
+/// under way and its age, whether there are dead letters, the size of the table, the transactions that hold the writers' lock and
+/// the ages of their ids,
 /// whether the gaps that are asleep were looked at. Then origin (0 dead letters,
 /// 1 outbox), seq, parked, held back, the age of the transaction that wrote it, columns.
 ///
@@ -39,12 +40,20 @@ pub(in crate::postgres) const FLUSH: &str = "BEGIN; SET LOCAL synchronous_commit
 /// - what is held back comes without its payload: the reader must know that it is there.
 /// - the rows are not sorted as a whole: the reader does that.
 const READ: &str = "SELECT status.*, event.* FROM (\
-     SELECT pg_wal_lsn_diff(pg_current_wal_flush_lsn(), '0/0')::bigint, \
-         pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint, \
-         pg_snapshot_xmin(pg_current_snapshot())::text::bigint, \
-         age(pg_snapshot_xmin(pg_current_snapshot())::xid), \
-         names, ages, {woken} \
-     FROM ({holders}) AS holders) AS status LEFT JOIN ({dead_letters} UNION ALL {gaps} UNION ALL {rows}) AS event ON true";
+     SELECT {status}, names, ages, {woken} FROM ({holders}) AS holders) AS status \
+     LEFT JOIN ({dead_letters} UNION ALL {gaps} UNION ALL {rows}) AS event ON true";
+
+/// The same while there are neither gaps nor dead letters nor anything held back, which is most of the
+/// time: a third of the work. It says whether there are dead letters, and is not to be used then.
+const READ_NEW: &str = "SELECT status.*, event.* FROM (\
+     SELECT {status}, NULL::text[], NULL::integer[], false) AS status \
+     LEFT JOIN ({new_rows}) AS event ON true";
+
+const STATUS: &str = "pg_wal_lsn_diff(pg_current_wal_flush_lsn(), '0/0')::bigint, \
+     pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint, \
+     pg_snapshot_xmin(pg_current_snapshot())::text::bigint, \
+     age(pg_snapshot_xmin(pg_current_snapshot())::xid), \
+     EXISTS (SELECT FROM {outbox_dead_letters}), pg_relation_size('{outbox_events}')";
 
 /// Who may own a missing position: a writer has this lock, on the table or on a partition of it, from
 /// before its first row until after its end. A prepared transaction has no connection.
@@ -92,6 +101,10 @@ const READ_ROWS: &str = "(SELECT 1, seq, EXISTS (SELECT 1 FROM {outbox_dead_lett
              AND dead.aggregate_id = event.aggregate_id), {held}, age(xmin), {columns_unless_held} \
      FROM {outbox_events} AS event WHERE seq >= (SELECT $1::bigint) AND seq <= ({cut}) \
          AND seq NOT IN (SELECT unnest($4::bigint[])) ORDER BY seq LIMIT {window})";
+
+const READ_NEW_ROWS: &str = "SELECT 1, seq, false, false, age(xmin), {columns} \
+     FROM {outbox_events} WHERE seq >= (SELECT $1::bigint) AND seq <= ({cut}) \
+         AND seq NOT IN (SELECT unnest($4::bigint[])) ORDER BY seq LIMIT {window}";
 
 /// The same from the gaps.
 const READ_GAPS: &str = "SELECT found.* FROM (SELECT {cut} AS last) AS cut \
@@ -147,6 +160,13 @@ impl OutboxSql {
             .replace("{limit}", &bigint(limit));
         AssertSqlSafe(sql).into_sql_str()
     }
+
+    /// The statement that reads at most `limit` new events.
+    pub(in crate::postgres) fn read_new(&self, limit: usize) -> SqlStr {
+        let limit = bigint(limit);
+        let sql = self.read_new.replace("{window}", &limit).replace("{limit}", &limit);
+        AssertSqlSafe(sql).into_sql_str()
+    }
 }
 
 fn bigint(number: usize) -> String {
@@ -157,11 +177,20 @@ fn bigint(number: usize) -> String {
 pub(super) fn read_template() -> String {
     let cut = |candidates| CUT.replace("{candidates}", candidates);
     let unless_held = COLUMNS.replace("payload", "CASE WHEN NOT {held} THEN payload END");
-    READ.replace("{holders}", HOLDERS)
+    READ.replace("{status}", STATUS)
+        .replace("{holders}", HOLDERS)
         .replace("{dead_letters}", READ_DEAD_LETTERS)
         .replace("{gaps}", &READ_GAPS.replace("{cut}", &format!("({})", cut(GAPS))))
         .replace("{rows}", &READ_ROWS.replace("{cut}", &cut(ROWS)))
         .replace("{woken}", WOKEN)
         .replace("{columns_unless_held}", &unless_held)
         .replace("{few}", FEW)
+}
+
+/// The brief reading statement but for its limit.
+pub(super) fn read_new_template() -> String {
+    let cut = CUT.replace("{candidates}", ROWS).replace("{held}", "false");
+    READ_NEW
+        .replace("{status}", STATUS)
+        .replace("{new_rows}", &READ_NEW_ROWS.replace("{cut}", &cut))
 }
