@@ -1,5 +1,9 @@
-//! The reader: the lowest committed events that are not in flight. With one writer at a time there
-//! are no gaps.
+//! The reader: new events from a position on.
+//!
+//! With one writer at a time, positions are in the order of the commits and there are no gaps. Now and
+//! then, and at first, it looks from the lowest row again, for one whose position was made by hand.
+
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -22,26 +26,52 @@ const READ: &str = "read the outbox";
 /// The first column of the event itself in the reading statement.
 const EVENT: usize = 3;
 
+/// How often it looks from the lowest row.
+const SWEEP_EVERY: Duration = Duration::from_secs(3);
+
 pub(super) struct SqliteReader {
     pool: SqlitePool,
     statement: SqlStr,
     in_flight: InFlight,
+    /// The lowest position that was not read yet.
+    next: i64,
+    next_sweep: Instant,
+    /// The aggregate types that the last read left where they are.
+    held_back: Vec<AggregateType>,
+    /// Events that only a look from the lowest row has found, since somebody asked.
+    overlooked: u64,
 }
 
 impl SqliteReader {
     pub(super) fn new(pool: SqlitePool, statement: SqlStr) -> Self {
-        Self { pool, statement, in_flight: InFlight::default() }
+        Self {
+            pool,
+            statement,
+            in_flight: InFlight::default(),
+            next: i64::MIN,
+            next_sweep: Instant::now(),
+            held_back: Vec::new(),
+            overlooked: 0,
+        }
     }
 }
 
 #[async_trait]
 impl OutboxReader for SqliteReader {
     async fn read(&mut self, request: &ReadRequest) -> Result<Vec<OutboxRow>> {
+        if self.held_back.iter().any(|held| !request.held_back.contains(held)) {
+            // What was held back lies below.
+            self.next = i64::MIN;
+        }
+        self.held_back.clone_from(&request.held_back);
+        let now = Instant::now();
+        let from = if now >= self.next_sweep { i64::MIN } else { self.next };
         let query = sqlx::query(self.statement.clone())
-            .bind(json(self.in_flight.outbox(..)))
+            .bind(json(self.in_flight.outbox(from..)))
             .bind(json(self.in_flight.dead_letters().map(|(seq, _)| seq)))
             .bind(json(request.held_back.iter().map(AggregateType::as_str)))
-            .bind(i64::try_from(request.limit).unwrap_or(i64::MAX));
+            .bind(i64::try_from(request.limit).unwrap_or(i64::MAX))
+            .bind(from);
         let keeps_parked = self.in_flight.keeps_parked();
         let mut rows = query.fetch(&self.pool);
         let mut reads = Vec::new();
@@ -56,6 +86,7 @@ impl OutboxReader for SqliteReader {
             reads.push(read);
         }
         drop(rows);
+        self.advance(&reads, now);
         Ok(self.in_flight.give(reads))
     }
 
@@ -65,6 +96,30 @@ impl OutboxReader for SqliteReader {
 
     fn rewind(&mut self) {
         self.in_flight.clear();
+        self.next = i64::MIN;
+    }
+
+    fn overlooked(&mut self) -> u64 {
+        std::mem::take(&mut self.overlooked)
+    }
+}
+
+impl SqliteReader {
+    /// Moves on behind what was read.
+    fn advance(&mut self, reads: &[Read], now: Instant) {
+        let positions = || {
+            let of_outbox = reads.iter().filter(|read| read.event.origin == Origin::Outbox);
+            of_outbox.map(|read| read.event.position)
+        };
+        let missed = positions().filter(|position| *position < self.next).count();
+        self.overlooked += missed as u64;
+        if missed == 0 && now >= self.next_sweep {
+            self.next_sweep = now + SWEEP_EVERY;
+        }
+        // Where something was missed, it goes on from there: there may be more behind it.
+        if let Some(last) = positions().last() {
+            self.next = last.saturating_add(1);
+        }
     }
 }
 

@@ -95,7 +95,8 @@ const CHECK_ARCHIVE: &str = "SELECT EXISTS (SELECT 1 FROM {outbox_archive})";
 /// The next events: origin (0 dead letters, 1 outbox), seq, parked, columns.
 ///
 /// One statement, so that one snapshot decides which rows are parked. `?1` are the positions in
-/// flight, `?2` the dead letters in flight, `?3` the aggregate types to leave, `?4` the limit.
+/// flight, `?2` the dead letters in flight, `?3` the aggregate types to leave, `?4` the limit, `?5` the
+/// position to go on from.
 const READ: &str = "SELECT * FROM (SELECT 0 AS origin, seq, 0 AS parked, {columns} \
          FROM {outbox_dead_letters} AS dead \
          WHERE (state = 'parked' OR redrive_requested_at IS NOT NULL) \
@@ -111,7 +112,7 @@ const READ: &str = "SELECT * FROM (SELECT 0 AS origin, seq, 0 AS parked, {column
              WHERE dead.aggregate_type = event.aggregate_type \
              AND dead.aggregate_id = event.aggregate_id), {columns} \
          FROM {outbox_events} AS event \
-         WHERE seq NOT IN (SELECT value FROM json_each(?1)) \
+         WHERE seq >= ?5 AND seq NOT IN (SELECT value FROM json_each(?1)) \
          AND aggregate_type NOT IN (SELECT value FROM json_each(?3)) \
          ORDER BY seq LIMIT ?4) \
      ORDER BY 1, 2";

@@ -40,6 +40,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(3);
 /// A sweep takes one part in so many of the time at most: behind a transaction that keeps dead rows
 /// from being removed, it walks them all.
 const SWEEP_SHARE: u32 = 50;
+/// After so many empty reads it asks first whether there is anything.
+const IDLE: u32 = 5;
 /// How many rows it looks at when some of them are held back.
 const WINDOW: usize = 10_000;
 
@@ -61,8 +63,8 @@ pub(super) struct PgReader {
     /// every read of the outbox slow.
     next_look: Instant,
     plan: Plan,
-    /// Nothing was there when it last looked.
-    is_idle: bool,
+    /// How many reads in a row have found nothing.
+    empty_reads: u32,
     /// There were some when it last looked.
     has_dead_letters: bool,
     /// Events that only a sweep has found, since somebody asked.
@@ -95,7 +97,7 @@ impl PgReader {
             next_sweep: now,
             next_look: now,
             plan: Plan::new(now),
-            is_idle: false,
+            empty_reads: 0,
             has_dead_letters: true,
             overlooked: 0,
             statement: None,
@@ -107,7 +109,7 @@ impl PgReader {
         self.next = i64::MIN;
         self.gaps.clear();
         self.next_look = Instant::now();
-        self.is_idle = false;
+        self.empty_reads = 0;
     }
 
     /// What is held back no longer lies below, where nobody looks any more.
@@ -226,7 +228,11 @@ impl OutboxReader for PgReader {
         self.hold_back(request);
         let began = Instant::now();
         let sweeps = began >= self.next_sweep || self.next == i64::MIN;
-        if self.is_idle && !sweeps && self.gaps.is_empty() && self.finds_nothing().await? {
+        if self.empty_reads >= IDLE
+            && !sweeps
+            && self.gaps.is_empty()
+            && self.finds_nothing().await?
+        {
             return Ok(Vec::new());
         }
         if self.plan.is_old(began) {
@@ -254,7 +260,8 @@ impl OutboxReader for PgReader {
             self.next_sweep = began + SWEEP_EVERY.max(took * SWEEP_SHARE);
         }
         self.advance(&page, &status, sweeps);
-        self.is_idle = page.seen.is_empty() && page.reads.is_empty();
+        let is_empty = page.seen.is_empty() && page.reads.is_empty();
+        self.empty_reads = if is_empty { self.empty_reads.saturating_add(1) } else { 0 };
         Ok(self.in_flight.give(page.reads))
     }
 
