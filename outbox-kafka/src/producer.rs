@@ -33,6 +33,9 @@ use crate::{
 
 /// How long a poll lasts: how late a failure is swept and a stop noticed, at most.
 const TICK: Duration = Duration::from_millis(50);
+/// The same while nothing is on its way. At the end of each poll the client spins for a millisecond, which
+/// an idle relay would pay for.
+const IDLE_TICK: Duration = Duration::from_millis(250);
 /// How long after a failure the broker may still answer for what it has been sent.
 const GRACE: Duration = Duration::from_secs(1);
 /// How long a closing producer waits for its last delivery reports.
@@ -308,7 +311,7 @@ impl ProducerContext for Reports {
 fn serve(client: Arc<BaseProducer<Reports>>, life: &Life, ended: oneshot::Sender<()>) {
     let mut failed_at = None;
     while !life.stop.load(Ordering::Acquire) {
-        client.poll(TICK);
+        client.poll(if client.in_flight_count() > 0 { TICK } else { IDLE_TICK });
         if !life.latch.sweep.load(Ordering::Acquire) || client.in_flight_count() == 0 {
             continue;
         }

@@ -27,6 +27,8 @@ use crate::{
 /// How long the broker may answer for nothing before a person is told, again and again.
 const STALLED: Duration = Duration::from_secs(10);
 
+/// How long it waits between looks, at most, during the first seconds of silence.
+const LULL: Duration = Duration::from_millis(25);
 /// How often what was published is settled, if there is not much of it.
 const SETTLE_EVERY: Duration = Duration::from_millis(20);
 /// How long counting what waits may take.
@@ -86,6 +88,7 @@ pub(super) struct Term<S, B> {
     /// Until when nothing is tried with the bus or the reader, after a failure.
     resume_at: Instant,
     idle: Duration,
+    last_event: Instant,
     next_read: Instant,
     /// Woken since the last read began: what that reads may be older.
     woken: bool,
@@ -145,6 +148,7 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
             now,
             resume_at: now,
             idle: settings.poll.0,
+            last_event: now,
             next_read: now,
             woken: false,
             answered: now,
@@ -383,7 +387,15 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
         let full = rows.len() >= self.shared.settings.batch;
         // Where something came, more has come by now; a pause is for when nothing did.
         self.next_read = if rows.is_empty() { now + self.idle } else { now };
-        self.idle = if rows.is_empty() { (self.idle * 2).clamp(min, max) } else { min };
+        self.idle = if rows.is_empty() {
+            // The longer nothing has come, the longer it may take until it is noticed that something did.
+            let silence = now.saturating_duration_since(self.last_event);
+            let lull = (silence / 400).max(LULL).clamp(min, max);
+            (self.idle * 2).min(lull)
+        } else {
+            self.last_event = now;
+            min
+        };
         if rows.is_empty() {
             self.alone = 0;
         }
