@@ -19,17 +19,18 @@ pub(in crate::postgres) const FLUSH: &str = "BEGIN; SET LOCAL synchronous_commit
 
 /// The next events, behind the state of the server, which each row repeats and which is there when no
 /// event is: what is on the disk and what was written (bytes of the log), the oldest transaction
-/// under way and its age, whether there are dead letters, the size of the table, the transactions that hold the writers' lock and
-/// the ages of their ids,
-/// whether the gaps that are asleep were looked at. Then origin (0 dead letters,
-/// 1 outbox), seq, parked, held back, the age of the transaction that wrote it, columns.
+/// under way and its age, whether there are dead letters, the size of the table, the transactions that
+/// hold the writers' lock and the ages of their ids, whether the gaps that are asleep were looked at.
+/// Then origin (0 dead letters, 1 outbox), seq, parked, held back, the age of the transaction that wrote
+/// it, columns.
 ///
 /// One statement, so that one snapshot decides what is there and which rows are parked; the state is
 /// looked at after the snapshot was taken. `$1` is the position to go on from; `$2` and `$3` are the
 /// first and the last positions of the gaps below, `$4` the positions in flight among all these; `$5`
 /// and `$6` the dead letters in flight, `$7` the aggregate types to leave, `$8` the bytes of payload,
 /// `$9` whether to look through the dead letters even if they are many, `$10` whether to look at the
-/// locks, `$11` which gaps are asleep, `$12` the transactions that own those. Where it deviates from the obvious, it is for the plan:
+/// locks, `$11` which gaps are asleep, `$12` the transactions that own those. Where it deviates from the
+/// obvious, it is for the plan:
 /// - `(SELECT $1)` hides the parameter from the planner. With its value in sight, each plan for that
 ///   value seems better than the one for any, and the statement is planned anew each time: 4 ms.
 /// - `NOT IN (SELECT unnest(…))` hashes the array once; `<> ALL(…)` would walk it for every row,
@@ -47,7 +48,7 @@ const READ: &str = "SELECT status.*, event.* FROM (\
 /// time: a third of the work. It says whether there are dead letters, and is not to be used then.
 const READ_NEW: &str = "SELECT status.*, event.* FROM (\
      SELECT {status}, NULL::text[], NULL::integer[], false) AS status \
-     LEFT JOIN ({new_rows}) AS event ON true";
+     LEFT JOIN {rows} AS event ON true";
 
 const STATUS: &str = "pg_wal_lsn_diff(pg_current_wal_flush_lsn(), '0/0')::bigint, \
      pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint, \
@@ -94,26 +95,22 @@ const READ_DEAD_LETTERS: &str = "SELECT 0 AS origin, seq, false AS parked, false
      JOIN {outbox_dead_letters} AS letter USING (seq, event_id)) AS measured \
      WHERE bytes_before < (SELECT $8::bigint)";
 
-/// Rows of the outbox, up to the last one that is within the limits.
-const READ_ROWS: &str = "(SELECT 1, seq, EXISTS (SELECT 1 FROM {outbox_dead_letters}) \
+/// Whether the aggregate has dead letters. Asked of each row only where there are any at all.
+const PARKED: &str = "EXISTS (SELECT 1 FROM {outbox_dead_letters}) \
          AND EXISTS (SELECT 1 FROM {outbox_dead_letters} AS dead \
              WHERE dead.aggregate_type = event.aggregate_type \
-             AND dead.aggregate_id = event.aggregate_id), {held}, age(xmin), {columns_unless_held} \
+             AND dead.aggregate_id = event.aggregate_id)";
+
+/// Rows of the outbox, up to the last one that is within the limits.
+const READ_ROWS: &str = "(SELECT 1, seq, {parked}, {held}, age(xmin), {columns_unless_held} \
      FROM {outbox_events} AS event WHERE seq >= (SELECT $1::bigint) AND seq <= ({cut}) \
          AND seq NOT IN (SELECT unnest($4::bigint[])) ORDER BY seq LIMIT {window})";
-
-const READ_NEW_ROWS: &str = "SELECT 1, seq, false, false, age(xmin), {columns} \
-     FROM {outbox_events} WHERE seq >= (SELECT $1::bigint) AND seq <= ({cut}) \
-         AND seq NOT IN (SELECT unnest($4::bigint[])) ORDER BY seq LIMIT {window}";
 
 /// The same from the gaps.
 const READ_GAPS: &str = "SELECT found.* FROM (SELECT {cut} AS last) AS cut \
      CROSS JOIN unnest((SELECT $2::bigint[]), (SELECT $3::bigint[]), \
          (SELECT $11::boolean[])) AS gap (first, last, asleep) \
-     CROSS JOIN LATERAL (SELECT 1, seq, EXISTS (SELECT 1 FROM {outbox_dead_letters}) \
-         AND EXISTS (SELECT 1 FROM {outbox_dead_letters} AS dead \
-             WHERE dead.aggregate_type = event.aggregate_type \
-             AND dead.aggregate_id = event.aggregate_id), {held}, age(xmin), {columns_unless_held} \
+     CROSS JOIN LATERAL (SELECT 1, seq, {parked}, {held}, age(xmin), {columns_unless_held} \
          FROM {outbox_events} AS event \
          WHERE seq BETWEEN gap.first AND gap.last AND seq <= cut.last \
          AND seq NOT IN (SELECT unnest($4::bigint[])) ORDER BY seq LIMIT {window}) AS found \
@@ -176,21 +173,27 @@ fn bigint(number: usize) -> String {
 /// The reading statement but for its limits.
 pub(super) fn read_template() -> String {
     let cut = |candidates| CUT.replace("{candidates}", candidates);
-    let unless_held = COLUMNS.replace("payload", "CASE WHEN NOT {held} THEN payload END");
     READ.replace("{status}", STATUS)
         .replace("{holders}", HOLDERS)
         .replace("{dead_letters}", READ_DEAD_LETTERS)
         .replace("{gaps}", &READ_GAPS.replace("{cut}", &format!("({})", cut(GAPS))))
         .replace("{rows}", &READ_ROWS.replace("{cut}", &cut(ROWS)))
         .replace("{woken}", WOKEN)
-        .replace("{columns_unless_held}", &unless_held)
+        .replace("{columns_unless_held}", &columns_unless_held())
+        .replace("{parked}", PARKED)
         .replace("{few}", FEW)
 }
 
 /// The brief reading statement but for its limit.
 pub(super) fn read_new_template() -> String {
-    let cut = CUT.replace("{candidates}", ROWS).replace("{held}", "false");
     READ_NEW
         .replace("{status}", STATUS)
-        .replace("{new_rows}", &READ_NEW_ROWS.replace("{cut}", &cut))
+        .replace("{rows}", &READ_ROWS.replace("{cut}", &CUT.replace("{candidates}", ROWS)))
+        .replace("{columns_unless_held}", &columns_unless_held())
+        .replace("{parked}", "false")
+        .replace("{held}", "false")
+}
+
+fn columns_unless_held() -> String {
+    COLUMNS.replace("payload", "CASE WHEN NOT {held} THEN payload END")
 }
