@@ -66,17 +66,28 @@ pub mod kafka {
     pub use relaybox_kafka::*;
 }
 
+/// RabbitMQ: bus, source, topology and redrive.
+#[cfg(feature = "rabbitmq")]
+#[cfg_attr(docsrs, doc(cfg(feature = "rabbitmq")))]
+pub mod rabbitmq {
+    #[doc(inline)]
+    pub use relaybox_rabbitmq::*;
+}
+
 /// What most services import.
 pub mod prelude {
     pub use relaybox_core::{
-        CancellationToken, Consumer, DomainEvent, Envelope, EventContext, EventHandler,
-        HandlerError, Outbox, PermanentExt, Relay, RetryPolicy, TopicMap, async_trait,
+        AtLeastOnceHandler, CancellationToken, Consumer, DomainEvent, Envelope, EventContext,
+        EventHandler, HandlerError, IdempotencyKey, Outbox, PermanentExt, Relay, RetryPolicy,
+        TopicMap, async_trait,
     };
 
     #[cfg(feature = "kafka")]
     pub use crate::kafka::{KafkaBus, KafkaConfig, KafkaSource};
     #[cfg(feature = "postgres")]
     pub use crate::postgres::{PgOutbox, PgProcessedEvents};
+    #[cfg(feature = "rabbitmq")]
+    pub use crate::rabbitmq::{RabbitBus, RabbitConfig, RabbitQueue, RabbitSource, RabbitTopology};
     #[cfg(feature = "sqlite")]
     pub use crate::sqlite::{SqliteOutbox, SqliteProcessedEvents};
 }

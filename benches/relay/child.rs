@@ -1,11 +1,9 @@
-//! The relay's side of [`RelayProcess`](crate::support::process::RelayProcess): a relay from Postgres to
+//! The relay's side of [`RelayProcess`](crate::process::RelayProcess): a relay from Postgres to
 //! Kafka that does and tells what its parent says on stdin, and ends with its parent.
 
 use std::{
-    io::{BufRead, Write},
     process::ExitCode,
     sync::atomic::{AtomicU64, Ordering},
-    thread,
 };
 
 use relaybox::{CancellationToken, Relay, TopicName, postgres::PgOutbox};
@@ -20,10 +18,13 @@ use tracing_subscriber::{
 };
 use uuid::Uuid;
 
-use crate::support::{
-    database::connect,
+use crate::{
     observed::{ObservedBus, ObservedStore, Seen},
-    topic,
+    records,
+    support::{
+        database::connect,
+        parent::{commands, say},
+    },
 };
 
 /// By which `pg_stat_activity` knows the child's connections.
@@ -65,9 +66,9 @@ pub(crate) async fn run() -> ExitCode {
     let connect = connect(&job.server, &job.database).application_name(APPLICATION);
     let pool = PgPoolOptions::new().max_connections(4).connect_with(connect).await.unwrap();
     let store = ObservedStore { inner: PgOutbox::new(pool), seen: seen.clone() };
-    let bus = ObservedBus { inner: topic::bus(&job.brokers).await, seen: seen.clone() };
+    let bus = ObservedBus { inner: records::bus(&job.brokers).await, seen: seen.clone() };
     let relay = Relay::builder(store, bus)
-        .topics(topic::route(&TopicName::new(job.topic).unwrap()))
+        .topics(records::route(&TopicName::new(job.topic).unwrap()))
         .build();
     let mut relay = tokio::spawn(relay.run(shutdown.clone()));
     tokio::select! {
@@ -102,26 +103,6 @@ async fn obey(commands: &mut mpsc::UnboundedReceiver<String>, seen: &Seen) {
             (other, _) => panic!("{other}?"),
         }
     }
-}
-
-/// What the parent says, line by line. When it is gone, so is this process.
-fn commands() -> mpsc::UnboundedReceiver<String> {
-    let (sender, commands) = mpsc::unbounded_channel();
-    thread::spawn(move || {
-        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                return;
-            }
-        }
-        std::process::exit(1);
-    });
-    commands
-}
-
-fn say(line: &str) {
-    let mut stdout = std::io::stdout();
-    // An error says that the parent is gone, which the other thread notices.
-    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
 /// Counts what sqlx logs: one event a statement.

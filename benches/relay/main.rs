@@ -12,18 +12,27 @@
 
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
+mod bare;
 mod child;
+mod client;
+mod event;
+mod load;
+mod observed;
+mod outbox;
+mod process;
+mod records;
+mod relay;
 mod rows;
+#[path = "../support/mod.rs"]
 mod support;
 
-use std::{panic::AssertUnwindSafe, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser;
-use futures::FutureExt;
 
 use crate::{
-    rows::{Bench, ROWS},
-    support::{machine, options::Options},
+    rows::ROWS,
+    support::{bench::Bench, options::Options},
 };
 
 #[tokio::main]
@@ -32,37 +41,5 @@ async fn main() -> ExitCode {
     if options.child {
         return child::run().await;
     }
-    let names: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
-    if options.list {
-        println!("{}", names.join("\n"));
-        return ExitCode::SUCCESS;
-    }
-    if let Some(unknown) = options.unknown(&names) {
-        eprintln!("no row is named like {unknown}; there are:\n  {}", names.join("\n  "));
-        return ExitCode::from(2);
-    }
-    tokio::select! {
-        code = measure(Bench::new(options)) => code,
-        // Drops what is being measured, and with it databases, topics and processes.
-        _ = tokio::signal::ctrl_c() => ExitCode::from(130),
-    }
-}
-
-/// Measures the selected rows. One that fails doesn't keep the others from being measured.
-async fn measure(bench: Bench) -> ExitCode {
-    machine::describe(&bench).await;
-    let mut code = ExitCode::SUCCESS;
-    for row in ROWS.iter().filter(|row| bench.options.selects(row.name)) {
-        if row.needs_servers && bench.servers.is_none() {
-            eprintln!(
-                "SKIPPED: {}: RELAYBOX_POSTGRES_URL and RELAYBOX_KAFKA_BROKERS are not set; \
-                 see scripts/services",
-                row.name
-            );
-        } else if AssertUnwindSafe((row.measure)(&bench)).catch_unwind().await.is_err() {
-            eprintln!("FAILED: {}: see above", row.name);
-            code = ExitCode::FAILURE;
-        }
-    }
-    code
+    Bench::new(options).run(&ROWS).await
 }

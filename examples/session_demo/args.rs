@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 /// Commits sessions and their events, publishes them, handles each exactly once - while things go
 /// wrong - and checks that it was so.
@@ -13,6 +13,21 @@ pub(crate) struct Args {
     /// drops it at the end. Without it: a SQLite file.
     #[arg(long, value_name = "URL", env = "RELAYBOX_DEMO_POSTGRES", hide_env_values = true)]
     pub(crate) postgres: Option<String>,
+
+    /// Which broker.
+    #[arg(long, value_name = "NAME", default_value = "kafka")]
+    pub(crate) broker: BrokerKind,
+
+    /// A RabbitMQ server for `--broker rabbitmq`: amqp://user:password@host:port/vhost. It makes queues
+    /// of its own there, and deletes them at the end.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "RELAYBOX_DEMO_RABBITMQ",
+        hide_env_values = true,
+        required_if_eq("broker", "rabbitmq")
+    )]
+    pub(crate) rabbitmq: Option<String>,
 
     /// Kafka brokers, host:port, separated by commas. Without it: a cluster inside this process.
     #[arg(long, value_name = "LIST", env = "RELAYBOX_DEMO_BROKERS")]
@@ -33,4 +48,11 @@ pub(crate) struct Args {
     /// Then serves the HTTP API on this address until it is interrupted.
     #[arg(long, value_name = "ADDR")]
     pub(crate) serve: Option<SocketAddr>,
+}
+
+/// What events go through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BrokerKind {
+    Kafka,
+    Rabbitmq,
 }

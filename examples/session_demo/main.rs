@@ -5,6 +5,7 @@
 //! ```text
 //! cargo run --example session_demo                    # SQLite, and Kafka inside this process
 //! cargo run --example session_demo -- --postgres URL --brokers HOST:PORT
+//! cargo run --example session_demo -- --broker rabbitmq --rabbitmq URL
 //! cargo run --example session_demo -- --serve 127.0.0.1:8080
 //! ```
 //!
@@ -30,8 +31,8 @@ use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
 use crate::{
-    args::Args,
-    broker::Broker,
+    args::{Args, BrokerKind},
+    broker::{Broker, Kafka, Rabbit},
     consumer::session_consumer,
     database::{PostgresDatabase, SqliteDatabase},
     error::DemoError,
@@ -62,23 +63,43 @@ async fn demo(args: &Args) -> Result<bool, DemoError> {
     match &args.postgres {
         Some(url) => {
             let database = PostgresDatabase::create(url, &run).await?;
-            let kept = wired(args, &run, database.clone()).await;
+            let kept = connected(args, &run, database.clone()).await;
             database.remove().await?;
             kept
         }
         None => {
             let database = SqliteDatabase::create(&run).await?;
-            let kept = wired(args, &run, database.clone()).await;
+            let kept = connected(args, &run, database.clone()).await;
             database.remove().await;
             kept
         }
     }
 }
 
-/// Starts relay and consumer, runs the scenario, serves if asked to, and stops everything.
-async fn wired<D>(args: &Args, run: &str, database: D) -> Result<bool, DemoError>
+/// Chooses the broker.
+async fn connected<D>(args: &Args, run: &str, database: D) -> Result<bool, DemoError>
 where
     D: SessionRepository + ReadModel + Effects,
+{
+    let source = Label::new(format!("session-demo-{run}"))?;
+    match args.broker {
+        BrokerKind::Kafka => {
+            let broker = Kafka::start(args.brokers.as_deref(), source).await?;
+            wired(args, run, database, broker).await
+        }
+        BrokerKind::Rabbitmq => {
+            let broker =
+                Rabbit::start(args.rabbitmq.as_deref().unwrap_or_default(), source).await?;
+            wired(args, run, database, broker).await
+        }
+    }
+}
+
+/// Starts relay and consumer, runs the scenario, serves if asked to, and stops everything.
+async fn wired<D, B>(args: &Args, run: &str, database: D, broker: B) -> Result<bool, DemoError>
+where
+    D: SessionRepository + ReadModel + Effects,
+    B: Broker,
 {
     let interrupted = shutdown::on_signal();
     // Now, because an address in use is better known before the scenario than after it.
@@ -87,11 +108,9 @@ where
         None => None,
     };
     let counters = Counters::install()?;
-    let source = Label::new(format!("session-demo-{run}"))?;
-    let broker = Broker::start(args.brokers.as_deref(), source.clone()).await?;
 
     let relay = Relay::builder(database.outbox(), broker.bus()?).build();
-    let outbox = Outbox::builder(database.outbox()).source(source.to_string())?.build();
+    let outbox = Outbox::builder(database.outbox()).source(format!("session-demo-{run}"))?.build();
     let sessions = Sessions::new(database.clone(), outbox, relay.wake_up());
     let delivered = Delivered::default();
     let consumer = session_consumer(&database, broker.first_source(delivered.clone())?)?;
@@ -133,5 +152,6 @@ where
     while let Some(ended) = background.join_next().await {
         ended??;
     }
+    broker.remove().await?;
     kept
 }

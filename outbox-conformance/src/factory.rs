@@ -1,9 +1,9 @@
-//! What the suite must know of a store, a bus or an inbox, and what it needs to test one.
+//! What the suite must know of a store, a bus, a source or an inbox, and what it needs to test one.
 
 use async_trait::async_trait;
 use relaybox_core::{
-    DeadLetterStore, EventBus, EventId, OutboxStore, OutboxWriter, ProcessedEventStore, Receipt,
-    TopicName, memory::StoredRecord,
+    ConsumerName, DeadLetterStore, EventBus, EventId, EventSource, OutboxStore, OutboxWriter,
+    ProcessedEventStore, Receipt, TopicName, memory::StoredRecord,
 };
 
 /// Makes the stores that are tested: each promise asks for one of its own.
@@ -108,6 +108,9 @@ pub trait BusFactory: Send + Sync {
     async fn topic(&self, broker: &Self::Broker) -> TopicName;
 
     /// All records of a topic, in the broker's order within each partition, each with its place.
+    ///
+    /// Promises look more than once: where reading takes a record away, as from a queue that is bound to
+    /// the topic, keep what was read.
     async fn records(
         &self,
         broker: &Self::Broker,
@@ -156,6 +159,132 @@ impl BusCapabilities {
 impl Default for BusCapabilities {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Makes the sources that are tested, and writes and reads their broker's records as a stranger would.
+#[async_trait]
+pub trait SourceFactory: Send + Sync {
+    /// Where the sources receive from, and what to remove afterwards.
+    type Broker: Send + Sync;
+    /// The source under test: one member of a group.
+    type Source: EventSource;
+
+    /// What its broker can't do.
+    fn capabilities(&self) -> SourceCapabilities {
+        SourceCapabilities::default()
+    }
+
+    /// Makes a broker, or reaches one that others use as well. `None` says that it is not there; print
+    /// why. The promise is then not tested.
+    async fn create(&self) -> Option<Self::Broker>;
+
+    /// Makes a topic or queue that nobody else uses, of three partitions or more where the broker has
+    /// them; also what it takes to give up on its records, and for `group` to get whatever is written
+    /// from now on, even before its first member is there.
+    async fn topic(&self, broker: &Self::Broker, group: &ConsumerName) -> TopicName;
+
+    /// Makes a member of `group`. Batches may have 50 records and more; let a source that can have the
+    /// broker deliver something later do so.
+    async fn source(
+        &self,
+        broker: &Self::Broker,
+        group: &ConsumerName,
+        topic: &TopicName,
+    ) -> Self::Source;
+
+    /// Writes a record, to the partition of its key, and waits until the broker has it.
+    async fn append(&self, broker: &Self::Broker, topic: &TopicName, record: StoredRecord);
+
+    /// All dead letters that `group` has of `topic`, in any order. Asked more than once.
+    async fn dead_letters(
+        &self,
+        broker: &Self::Broker,
+        group: &ConsumerName,
+        topic: &TopicName,
+    ) -> Vec<StoredRecord>;
+
+    /// Removes what [`create`](Self::create) made. Called even when the promise was broken.
+    async fn destroy(&self, _broker: Self::Broker) {}
+}
+
+/// What a source's broker can and can't do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SourceCapabilities {
+    /// A topic has several partitions.
+    pub several_partitions: bool,
+    /// One member of the group receives from a partition at a time. Without it, members share what
+    /// waits, and a key has no order among them.
+    pub exclusive: bool,
+    /// A member that joins takes partitions over from those that are there already.
+    pub reassigns: bool,
+    /// What is given back comes again in its order, before what is behind it.
+    pub ordered_when_released: bool,
+    /// Records are numbered once and for all: a delivery's place is its offset.
+    pub places_are_offsets: bool,
+    /// Headers are a list, with repeats, in the writer's order; not a map.
+    pub headers_are_a_list: bool,
+    /// A record may be without a value, or without a key.
+    pub has_tombstones: bool,
+    /// It tells how much waits.
+    pub knows_lag: bool,
+}
+
+impl SourceCapabilities {
+    /// A partitioned log, as Kafka is one.
+    #[must_use]
+    pub fn log() -> Self {
+        Self {
+            several_partitions: true,
+            exclusive: true,
+            reassigns: true,
+            ordered_when_released: true,
+            places_are_offsets: true,
+            headers_are_a_list: true,
+            has_tombstones: true,
+            knows_lag: true,
+        }
+    }
+
+    /// A queue with one active consumer, as RabbitMQ has them: the others wait for its end.
+    #[must_use]
+    pub fn queue() -> Self {
+        Self {
+            several_partitions: false,
+            reassigns: false,
+            places_are_offsets: false,
+            headers_are_a_list: false,
+            has_tombstones: false,
+            ..Self::log()
+        }
+    }
+
+    /// Members share what waits.
+    #[must_use]
+    pub fn shared(mut self) -> Self {
+        (self.exclusive, self.reassigns) = (false, false);
+        self
+    }
+
+    /// What is given back goes behind what waits.
+    #[must_use]
+    pub fn unordered_when_released(mut self) -> Self {
+        self.ordered_when_released = false;
+        self
+    }
+
+    /// Nobody knows how much waits.
+    #[must_use]
+    pub fn without_lag(mut self) -> Self {
+        self.knows_lag = false;
+        self
+    }
+}
+
+impl Default for SourceCapabilities {
+    fn default() -> Self {
+        Self::log()
     }
 }
 

@@ -1,4 +1,4 @@
-//! The promises that any outbox store, event bus or inbox of [relaybox](https://docs.rs/relaybox) must
+//! The promises that any outbox store, event bus, event source or inbox of [relaybox](https://docs.rs/relaybox) must
 //! keep, as tests.
 //!
 //! Each promise is a function, named as a sentence, that takes a factory and panics with what was
@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | an [`OutboxStore`] with its [`OutboxWriter`] and [`DeadLetterStore`] | [`StoreFactory`] | [`store_promises!`], [`model_check`] |
 //! | an [`EventBus`] | [`BusFactory`] | [`bus_promises!`] |
+//! | an [`EventSource`] | [`SourceFactory`] | [`source_promises!`] |
 //! | a [`ProcessedEventStore`] | [`InboxFactory`] | [`inbox_promises!`] |
 //!
 //! ```
@@ -66,18 +67,19 @@ mod macros;
 pub mod model;
 mod run;
 pub mod simulation;
+pub mod source;
 pub mod store;
 
 pub use async_trait::async_trait;
 
 pub use self::{
     factory::{
-        BusCapabilities, BusFactory, InboxCapabilities, InboxFactory, StoreCapabilities,
-        StoreFactory,
+        BusCapabilities, BusFactory, InboxCapabilities, InboxFactory, SourceCapabilities,
+        SourceFactory, StoreCapabilities, StoreFactory,
     },
     model::model_check,
     run::run,
 };
 pub(crate) use relaybox_core::{
-    DeadLetterStore, EventBus, OutboxStore, OutboxWriter, ProcessedEventStore,
+    DeadLetterStore, EventBus, EventSource, OutboxStore, OutboxWriter, ProcessedEventStore,
 };

@@ -108,6 +108,44 @@ macro_rules! for_each_bus_promise {
     };
 }
 
+/// `[callback] { given }` calls `callback! { given module: promise, …; … }` with every promise of a source.
+#[macro_export]
+macro_rules! for_each_source_promise {
+    ([$($callback:tt)+] { $($given:tt)* }) => {
+        $($callback)+! { $($given)*
+            receiving:
+                a_delivery_is_the_record_byte_for_byte,
+                deliveries_come_in_order,
+                a_partition_has_one_batch_out,
+                another_partition_goes_on,
+                a_dropped_receive_loses_nothing,
+                a_place_is_the_same_when_it_is_delivered_again;
+            acknowledging:
+                what_was_not_acknowledged_comes_to_the_next_member,
+                what_was_acknowledged_is_done_with,
+                a_partial_acknowledgement_counts;
+            releasing:
+                what_is_released_comes_again,
+                what_is_released_stays_before_what_is_behind_it,
+                releasing_when_no_batch_is_out_does_nothing;
+            members:
+                a_partition_has_one_member_at_a_time,
+                a_revoked_partition_takes_no_acknowledgement,
+                members_come_and_go_and_nothing_is_lost;
+            dead_letters:
+                a_dead_letter_keeps_the_record_byte_for_byte,
+                a_dead_letter_says_what_became_of_it,
+                a_dead_letter_is_no_acknowledgement;
+            redelivery:
+                a_delivery_that_is_put_off_comes_again_after_its_delay,
+                a_delivery_that_is_put_off_survives_its_member;
+            stats:
+                the_lag_falls_to_zero_when_all_is_acknowledged,
+                dead_letters_are_counted;
+        }
+    };
+}
+
 /// `[callback] { given }` calls `callback! { given module: promise, …; … }` with every promise of an inbox.
 #[macro_export]
 macro_rules! for_each_inbox_promise {
@@ -116,7 +154,8 @@ macro_rules! for_each_inbox_promise {
             marks:
                 an_event_is_first_once_for_each_consumer,
                 a_repeat_inside_a_call_is_a_repeat,
-                marks_are_in_the_order_of_the_events;
+                marks_are_in_the_order_of_the_events,
+                what_is_known_has_committed;
             transactions:
                 a_mark_that_was_rolled_back_is_none,
                 mark_and_effect_commit_as_one,
@@ -130,7 +169,14 @@ macro_rules! for_each_inbox_promise {
                 what_was_given_up_on_is_not_processed;
             purging:
                 purging_is_bounded_and_spares_the_young,
-                purging_takes_notes_of_what_was_given_up_on_as_well;
+                purging_takes_notes_of_what_was_given_up_on_as_well,
+                a_consumer_purges_its_own;
+            starts:
+                a_start_after_a_crash_is_counted,
+                a_start_at_another_place_is_the_first,
+                an_orderly_stop_forgets_starts_and_attempts,
+                attempts_are_counted_by_place_and_apart_from_starts,
+                starts_at_once_are_all_counted;
         }
     };
 }
@@ -153,6 +199,16 @@ macro_rules! store_promises {
 macro_rules! bus_promises {
     ($factory:expr) => {
         $crate::for_each_bus_promise! { [$crate::__promises_as_tests] { ($factory) bus } }
+    };
+}
+
+/// Makes a test of each promise of a source, named after it.
+///
+/// Takes an expression that makes the [`SourceFactory`](crate::SourceFactory).
+#[macro_export]
+macro_rules! source_promises {
+    ($factory:expr) => {
+        $crate::for_each_source_promise! { [$crate::__promises_as_tests] { ($factory) source } }
     };
 }
 

@@ -142,9 +142,15 @@ impl<'a> Attributes<'a> {
                 self.tracestate = std::str::from_utf8(value).ok();
                 return Ok(());
             }
-            "ce_specversion" if value != SPEC_VERSION.as_bytes() => {
-                return Err(malformed("ce_specversion"));
+            "ce_specversion" => {
+                return if value == SPEC_VERSION.as_bytes() {
+                    Ok(())
+                } else {
+                    Err(malformed("ce_specversion"))
+                };
             }
+            // It is in the type, too.
+            "ce_eventversion" => return Ok(()),
             free if Headers::is_free(free) => {
                 let value = text("a free header", value)?;
                 return valid("a free header", self.free.insert(free, value));

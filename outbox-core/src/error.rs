@@ -42,6 +42,8 @@ pub enum ErrorKind {
     LeaseLost,
     /// The partition belongs to another consumer now: nothing was changed.
     Revoked,
+    /// The process died each time it handled the event.
+    Crashed,
     /// None of the above; the source says more.
     Other,
 }
@@ -153,7 +155,8 @@ impl ErrorKind {
             | Self::Invalid
             | Self::Schema
             | Self::LeaseLost
-            | Self::Revoked => Retry::Never,
+            | Self::Revoked
+            | Self::Crashed => Retry::Never,
         }
     }
 
@@ -188,6 +191,7 @@ impl ErrorKind {
             Self::Schema => "schema",
             Self::LeaseLost => "lease_lost",
             Self::Revoked => "revoked",
+            Self::Crashed => "crashed",
             Self::Other => "other",
         }
     }

@@ -4,7 +4,7 @@ use std::{error::Error as StdError, fmt};
 
 use async_trait::async_trait;
 
-use crate::{Envelope, Error};
+use crate::{Envelope, Error, EventId};
 
 /// Reacts to an event, in a transaction that also marks it as handled.
 ///
@@ -55,6 +55,80 @@ pub trait EventHandler<E, Tx>: Send + Sync + 'static {
     /// The future is dropped on a timeout or a hard stop; the transaction is rolled back then.
     async fn handle(&self, tx: &mut Tx, event: &E, envelope: &Envelope)
     -> Result<(), HandlerError>;
+}
+
+/// Reacts to an event outside any transaction: sends a mail, calls an API.
+///
+/// # Contract
+/// - **At least once.** It runs before its event is marked as handled, so after a crash, a timeout or a
+///   lost reply it runs again for an event whose effect is there already. Nothing here can prevent that:
+///   pass the [`IdempotencyKey`] on, so that whoever is called can.
+/// - A consumer's event type has handlers of this kind or [`EventHandler`]s, never both: give each kind
+///   a consumer of its own.
+///
+/// ```
+/// # #[cfg(feature = "derive")] {
+/// use relaybox_core::{
+///     AtLeastOnceHandler, DomainEvent, Envelope, HandlerError, IdempotencyKey, async_trait,
+/// };
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize, DomainEvent)]
+/// #[event(aggregate = "user", name = "user.registered", version = 1)]
+/// struct UserRegistered { #[event(aggregate_id)] user_id: u64 }
+///
+/// struct WelcomeMail;
+///
+/// #[async_trait]
+/// impl AtLeastOnceHandler<UserRegistered> for WelcomeMail {
+///     async fn handle(
+///         &self, event: &UserRegistered, _: &Envelope, key: IdempotencyKey,
+///     ) -> Result<(), HandlerError> {
+///         send_mail(event.user_id, &key.to_string()).await?;
+///         Ok(())
+///     }
+/// }
+/// # async fn send_mail(_to: u64, _key: &str) -> std::io::Result<()> { Ok(()) }
+/// # }
+/// ```
+#[async_trait]
+pub trait AtLeastOnceHandler<E>: Send + Sync + 'static {
+    /// Handles one event, perhaps not for the first time.
+    ///
+    /// # Errors
+    /// `?` on any error asks for a retry; [`PermanentExt::permanent`] gives the event up.
+    ///
+    /// # Cancel safety
+    /// The future is dropped on a timeout or a hard stop, wherever it stands.
+    async fn handle(
+        &self,
+        event: &E,
+        envelope: &Envelope,
+        key: IdempotencyKey,
+    ) -> Result<(), HandlerError>;
+}
+
+/// Tells one event's effect from every other's; the same each time the event is handled. It is the
+/// event's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct IdempotencyKey(EventId);
+
+impl IdempotencyKey {
+    pub(crate) fn new(event: EventId) -> Self {
+        Self(event)
+    }
+
+    /// The event's id.
+    #[must_use]
+    pub fn event_id(&self) -> EventId {
+        self.0
+    }
+}
+
+impl fmt::Display for IdempotencyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// Why a handler failed, and whether to try again.

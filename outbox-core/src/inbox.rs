@@ -17,6 +17,8 @@ use crate::{ConsumerName, ErrorKind, EventId, Failure, Offset, Partition, Result
 /// - **Bounded.** A transaction that stands idle (its process is paused), or waits in a statement, is
 ///   ended by the database within the limit given to [`begin`](Self::begin), so that its successor's
 ///   mark is not blocked for ever. A store that can't do that says so.
+/// - **Counted starts.** Starts and attempts are noted for a consumer's partition whatever its
+///   generation, so that the next process knows what the one before died of.
 /// - **Given up is not processed.** The record of what was given up on is apart from the marks: an
 ///   event that is redriven from the dead letters is at another place, and handled.
 #[async_trait]
@@ -54,7 +56,7 @@ pub trait ProcessedEventStore: Send + Sync + 'static {
     /// The database's. The transaction will not commit in any case.
     async fn rollback(&self, tx: Self::Tx) -> Result<()>;
 
-    /// What was given up on in a partition, from an offset on, in any order.
+    /// What was given up on in a partition, from a place on, in any order.
     ///
     /// Asked once when a partition is assigned: only what was decided and not acknowledged before a
     /// crash can be there.
@@ -77,12 +79,52 @@ pub trait ProcessedEventStore: Send + Sync + 'static {
     /// The database's: nothing is decided then.
     async fn give_up(&self, partition: &Partition, at: GivenUpAt, failure: &Failure) -> Result<()>;
 
-    /// Removes at most `limit` marks, and notes of what was given up on, older than `age`; gives how
-    /// many.
+    /// Says of each event whether `consumer` has handled it, outside any transaction: for handlers
+    /// that have none.
     ///
     /// # Errors
     /// The database's.
-    async fn purge(&self, age: Duration, limit: u32) -> Result<u64>;
+    async fn known(&self, consumer: &ConsumerName, events: &[EventId]) -> Result<Vec<Mark>>;
+
+    /// Notes that `consumer` begins on a partition at this place, and gives how often in a row it did
+    /// so without a [`stopped`](Self::stopped) in between: 1 for a place that is new, 2 or more when
+    /// whoever began there before died. A place that was last noted as [`attempted`](Self::attempted)
+    /// is not new: the count goes on.
+    ///
+    /// # Errors
+    /// The database's.
+    async fn started(
+        &self,
+        consumer: &ConsumerName,
+        partition: &Partition,
+        place: Offset,
+    ) -> Result<u32>;
+
+    /// Notes, in a transaction of its own, that the delivery at this place is about to be tried, and
+    /// gives how often in a row it was noted, this one included. A note of another place replaces it.
+    ///
+    /// # Errors
+    /// The database's: don't try it then.
+    async fn attempted(
+        &self,
+        consumer: &ConsumerName,
+        partition: &Partition,
+        place: Offset,
+    ) -> Result<u32>;
+
+    /// Notes that `consumer` left a partition in an orderly way, and forgets what was noted of its
+    /// starts and attempts there.
+    ///
+    /// # Errors
+    /// The database's: the next start counts as one after a crash.
+    async fn stopped(&self, consumer: &ConsumerName, partition: &Partition) -> Result<()>;
+
+    /// Removes at most `limit` marks of `consumer`, and its notes of what was given up on, older than
+    /// `age`; gives how many. The oldest go first, marks before notes.
+    ///
+    /// # Errors
+    /// The database's.
+    async fn purge(&self, consumer: &ConsumerName, age: Duration, limit: u32) -> Result<u64>;
 
     /// Finds a failure of the surroundings (connection loss, deadlock, busy) among an error and its
     /// sources: nobody's attempt is charged for it.
@@ -102,7 +144,7 @@ pub enum Mark {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct GivenUpAt {
-    /// Its place in the partition.
+    /// Its [place](crate::Delivery::place).
     pub offset: Offset,
     /// What the record there was, by its [fingerprint](crate::Delivery::fingerprint): a topic that is
     /// made anew has other records at the same places.

@@ -20,12 +20,14 @@ mod envelope;
 mod error;
 mod event;
 mod handler;
+mod header_name;
 mod hooks;
 mod inbox;
 pub mod memory;
 #[cfg(feature = "mock")]
 pub mod mock;
 mod outbox;
+mod redrive;
 mod relay;
 mod retry;
 mod source;
@@ -50,13 +52,18 @@ pub use self::{
     },
     error::{Error, ErrorKind, Result, Retry, error_chain},
     event::{DomainEvent, EventType, MAX_EVENT_NAME},
-    handler::{EventHandler, HandlerError, PermanentExt},
+    handler::{AtLeastOnceHandler, EventHandler, HandlerError, IdempotencyKey, PermanentExt},
+    header_name::HeaderName,
     hooks::{DeadLetterNotice, ErrorNotice},
     inbox::{GiveUp, GivenUpAt, Mark, ProcessedEventStore},
     outbox::{DEFAULT_MAX_PAYLOAD, Outbox, OutboxBuilder},
+    redrive::{ConsumerDeadLetter, RedriveQuery, RedriveSummary, RedriveVerdict},
     relay::{OnDeadLetter, Relay, RelayBuilder, WakeUp},
     retry::RetryPolicy,
-    source::{Delivery, EventSource, Failure, Offset, Partition, Received},
+    source::{
+        Delivery, EventSource, Failure, Offset, Partition, PartitionStats, Received, Redelivery,
+        SourceStats, TopicStats,
+    },
     store::{
         Acquired, ArchiveQuery, ArchiveStore, ArchivedEvent, DeadLetter, DeadLetterQuery,
         DeadLetterState, DeadLetterStore, EventRef, GivenUp, Lease, Origin, OutboxReader,

@@ -23,7 +23,7 @@ use crate::{
     ErrorKind, EventBus, EventHandler, EventId, EventRef, EventSource, Failure, GivenUpAt,
     HandlerError, Lease, Mark, Offset, OutboxReader, OutboxRow, OutboxStats, OutboxStore,
     OutboxWriter, Partition, ProcessedEventStore, ReadRequest, Receipt, Received, Record, RelayId,
-    Result, Settled, Settlement,
+    Result, Settled, Settlement, SourceStats,
 };
 
 mock! {
@@ -95,6 +95,7 @@ mock! {
         async fn acknowledge(&self, partition: &Partition, through: Offset) -> Result<()>;
         async fn release(&self, partition: &Partition) -> Result<()>;
         async fn dead_letter(&self, delivery: &Delivery, failure: &Failure) -> Result<()>;
+        async fn stats(&self) -> Result<SourceStats>;
         async fn close(&self) -> Result<()>;
     }
 }
@@ -127,7 +128,21 @@ mock! {
             at: GivenUpAt,
             failure: &Failure,
         ) -> Result<()>;
-        async fn purge(&self, age: Duration, limit: u32) -> Result<u64>;
+        async fn known(&self, consumer: &ConsumerName, events: &[EventId]) -> Result<Vec<Mark>>;
+        async fn started(
+            &self,
+            consumer: &ConsumerName,
+            partition: &Partition,
+            place: Offset,
+        ) -> Result<u32>;
+        async fn attempted(
+            &self,
+            consumer: &ConsumerName,
+            partition: &Partition,
+            place: Offset,
+        ) -> Result<u32>;
+        async fn stopped(&self, consumer: &ConsumerName, partition: &Partition) -> Result<()>;
+        async fn purge(&self, consumer: &ConsumerName, age: Duration, limit: u32) -> Result<u64>;
         fn classify(&self, error: &(dyn StdError + 'static)) -> Option<ErrorKind>;
     }
 }

@@ -1,12 +1,12 @@
 //! The receiving side: deliveries and where they come from.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
-use crate::{ErrorKind, Result, TopicName};
+use crate::{ErrorKind, HeaderName, Result, TopicName};
 
 /// Receives records from a broker, a batch of one partition at a time.
 ///
@@ -52,11 +52,100 @@ pub trait EventSource: Send + Sync + 'static {
     /// The broker's: the delivery is not dead-lettered then, so don't acknowledge it.
     async fn dead_letter(&self, delivery: &Delivery, failure: &Failure) -> Result<()>;
 
+    /// How this source lets a delivery that failed come again later, if its broker can keep it for so
+    /// long. `None`: a consumer tries again in place, which keeps the order.
+    fn redelivery(&self) -> Option<&dyn Redelivery> {
+        None
+    }
+
+    /// How much waits, how much was given up on, and how long the broker keeps records.
+    ///
+    /// # Errors
+    /// The broker's.
+    async fn stats(&self) -> Result<SourceStats>;
+
     /// Leaves the group, with all acknowledgements committed.
     ///
     /// # Errors
     /// The broker's: what was not committed is delivered again.
     async fn close(&self) -> Result<()>;
+}
+
+/// Delayed redelivery that the broker does itself, so that it survives the consumer's crash.
+///
+/// Later deliveries overtake the one that waits: the order per key ends with its first failure.
+#[async_trait]
+pub trait Redelivery: Send + Sync {
+    /// Has the broker deliver it again after `delay`, with one more
+    /// [attempt](Delivery::attempts), and waits until the broker has taken that on. The delivery is
+    /// acknowledged as usual afterwards.
+    ///
+    /// # Errors
+    /// The broker's: it is not known whether it comes again, so don't acknowledge it.
+    async fn deliver_later(
+        &self,
+        delivery: &Delivery,
+        failure: &Failure,
+        delay: Duration,
+    ) -> Result<()>;
+}
+
+/// What a source knows of its topics or queues.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SourceStats {
+    /// The partitions that this member holds.
+    pub partitions: Vec<PartitionStats>,
+    /// The topics it is subscribed to.
+    pub topics: Vec<TopicStats>,
+}
+
+impl SourceStats {
+    /// Gathers them. Sources call this.
+    #[must_use]
+    pub fn new(partitions: Vec<PartitionStats>, topics: Vec<TopicStats>) -> Self {
+        Self { partitions, topics }
+    }
+}
+
+/// A partition's figures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PartitionStats {
+    /// The topic.
+    pub topic: TopicName,
+    /// Its number within the topic.
+    pub number: i32,
+    /// Records that are not acknowledged yet; `None` until the broker has said.
+    pub lag: Option<u64>,
+}
+
+impl PartitionStats {
+    /// Gathers them. Sources call this.
+    #[must_use]
+    pub fn new(topic: TopicName, number: i32, lag: Option<u64>) -> Self {
+        Self { topic, number, lag }
+    }
+}
+
+/// A topic's figures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TopicStats {
+    /// The topic.
+    pub topic: TopicName,
+    /// Records in its dead-letter topic or queue; `None` when that is not to be learned.
+    pub dead_letters: Option<u64>,
+    /// How long the broker keeps a record; `None` when it says nothing, or keeps it for ever.
+    pub retention: Option<Duration>,
+}
+
+impl TopicStats {
+    /// Gathers them. Sources call this.
+    #[must_use]
+    pub fn new(topic: TopicName) -> Self {
+        Self { topic, dead_letters: None, retention: None }
+    }
 }
 
 /// What a source gives.
@@ -117,16 +206,30 @@ pub struct Delivery {
     /// The value; `None` is a tombstone.
     pub value: Option<Bytes>,
     /// Names and values, in order, repeats included.
-    pub headers: Vec<(String, Bytes)>,
+    pub headers: Vec<(HeaderName, Bytes)>,
     /// The broker's or the producer's time.
     pub timestamp: Option<DateTime<Utc>>,
+    /// How often it failed before, by a source with [`Redelivery`]; 0 from every other.
+    pub attempts: u32,
+    /// Where notes about it are kept: the same when it is delivered again. The offset, unless the
+    /// broker numbers its records anew with each delivery; then a number made of the record.
+    pub place: Offset,
 }
 
 impl Delivery {
     /// Makes a delivery. Sources call this.
     #[must_use]
     pub fn new(partition: Partition, offset: Offset) -> Self {
-        Self { partition, offset, key: None, value: None, headers: Vec::new(), timestamp: None }
+        Self {
+            partition,
+            offset,
+            key: None,
+            value: None,
+            headers: Vec::new(),
+            timestamp: None,
+            attempts: 0,
+            place: offset,
+        }
     }
 
     /// A number that tells this record from another at the same place: FNV-1a (64 bits) over key,

@@ -2,13 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt, thread,
+    fmt,
     time::{Duration, Instant},
 };
 
 use rdkafka::{
     ClientConfig,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication, TopicResult},
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     config::FromClientConfigAndContext,
     metadata::MetadataTopic,
     producer::Producer as _,
@@ -18,7 +18,7 @@ use relaybox_core::{AggregateType, Error, ErrorKind, Result, TopicMap, TopicName
 
 use crate::{
     KafkaConfig,
-    client::{self, Monitor, off_thread},
+    client::{self, Closing, Monitor, off_thread},
     dead_letter_topic, error,
     producer::Producer,
 };
@@ -192,11 +192,18 @@ impl KafkaAdmin {
             return Ok(());
         }
         let (settings, monitor) = (self.settings.clone(), self.probe.monitor().clone());
-        let client = off_thread(ENSURE, move || TopicClient::start(&settings, monitor)).await?;
+        // Lives for one request only: rdkafka reads nothing of what librdkafka queues up for it.
+        let client = off_thread(ENSURE, move || {
+            AdminClient::from_config_and_context(&settings, monitor)
+                .map(Closing::new)
+                .map_err(|error| error::convert(ENSURE, error))
+        })
+        .await?;
         let left = deadline.saturating_duration_since(Instant::now());
         let options = AdminOptions::new().request_timeout(Some(left)).operation_timeout(Some(left));
         let topics: Vec<_> = missing.iter().map(|spec| new_topic(spec)).collect();
-        let results = client.create(&topics, &options).await?;
+        let created = client.get().create_topics(&topics, &options).await;
+        let results = created.map_err(|error| error::convert(ENSURE, error))?;
         for result in results {
             match result {
                 // Somebody else was faster.
@@ -229,36 +236,6 @@ impl KafkaAdmin {
 impl fmt::Debug for KafkaAdmin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KafkaAdmin").field("timeout", &self.timeout).finish_non_exhaustive()
-    }
-}
-
-/// Lives for one request only: rdkafka reads nothing of what librdkafka queues up for it.
-struct TopicClient(Option<AdminClient<Monitor>>);
-
-impl TopicClient {
-    fn start(settings: &ClientConfig, monitor: Monitor) -> Result<Self> {
-        AdminClient::from_config_and_context(settings, monitor)
-            .map(|client| Self(Some(client)))
-            .map_err(|error| error::convert(ENSURE, error))
-    }
-
-    async fn create(
-        &self,
-        topics: &[NewTopic<'_>],
-        options: &AdminOptions,
-    ) -> Result<Vec<TopicResult>> {
-        let Some(client) = &self.0 else { return Ok(Vec::new()) };
-        let created = client.create_topics(topics, options).await;
-        created.map_err(|error| error::convert(ENSURE, error))
-    }
-}
-
-impl Drop for TopicClient {
-    fn drop(&mut self) {
-        // Closing waits for a thread of the client's. If there is no thread to spare, it waits here.
-        if let Some(client) = self.0.take() {
-            drop(thread::Builder::new().spawn(move || drop(client)));
-        }
     }
 }
 

@@ -127,6 +127,7 @@ impl EventBus for KafkaBus {
         }
         let outgoing = records.iter().map(|Record { topic, envelope, .. }| Outgoing {
             topic: topic.as_str(),
+            partition: None,
             key: Some(envelope.key().as_str().as_bytes()),
             value: Some(&envelope.payload),
             headers: headers(envelope),

@@ -121,6 +121,34 @@ pub(crate) async fn off_thread<T: Send + 'static>(
     })
 }
 
+/// A client that is closed on a thread of its own: closing waits for the broker or for a thread of the
+/// client's, and its last owner may end on an async thread.
+pub(crate) struct Closing<C: Send + Sync + 'static>(Option<Arc<C>>);
+
+impl<C: Send + Sync + 'static> Closing<C> {
+    pub(crate) fn new(client: C) -> Self {
+        Self(Some(Arc::new(client)))
+    }
+
+    pub(crate) fn get(&self) -> &C {
+        self.0.as_ref().expect("it is taken only when dropped")
+    }
+
+    /// The same client, for another thread.
+    pub(crate) fn share(&self) -> Self {
+        Self(self.0.as_ref().map(Arc::clone))
+    }
+}
+
+impl<C: Send + Sync + 'static> Drop for Closing<C> {
+    fn drop(&mut self) {
+        // If there is no thread to spare, it waits here.
+        if let Some(client) = self.0.take().and_then(Arc::into_inner) {
+            drop(thread::Builder::new().spawn(move || drop(client)));
+        }
+    }
+}
+
 /// The cluster's brokers and topics. Blocks until `deadline` at most.
 pub(crate) fn metadata<C: ClientContext>(
     operation: &'static str,

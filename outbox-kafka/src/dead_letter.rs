@@ -60,6 +60,7 @@ impl DeadLetters {
         };
         let record = Outgoing {
             topic: topic.as_str(),
+            partition: None,
             key: delivery.key.as_deref(),
             value: delivery.value.as_deref(),
             headers: headers(delivery, failure),

@@ -1,7 +1,7 @@
 //! Kafka for [relaybox](https://docs.rs/relaybox), on librdkafka.
 //!
-//! [`KafkaBus`] publishes, [`KafkaSource`] receives and writes dead letters, [`KafkaAdmin`] makes
-//! topics, and [`EmbeddedCluster`] is a cluster in this process for tests. The feature `tls` links
+//! [`KafkaBus`] publishes, [`KafkaSource`] receives and writes dead letters, [`KafkaRedrive`] lists
+//! them and sends them back, [`KafkaAdmin`] makes topics, and [`EmbeddedCluster`] is a cluster in this process for tests. The feature `tls` links
 //! OpenSSL, for TLS and for SCRAM.
 //!
 //! librdkafka's own log goes to `tracing` with the target `librdkafka`.
@@ -61,7 +61,7 @@ pub use self::{
     config::{KafkaConfig, Sasl, Tls},
     dead_letter::dead_letter_topic,
     embedded::EmbeddedCluster,
-    redrive::{KafkaRedrive, Redriven},
+    redrive::{KafkaDeadLetter, KafkaRedrive, KafkaRedrivePlan},
     secret::Secret,
     source::{KafkaSource, KafkaSourceBuilder, StartAt},
 };

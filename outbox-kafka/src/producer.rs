@@ -44,6 +44,8 @@ const LAST_REPORTS: Duration = Duration::from_secs(2);
 /// A record as it goes out.
 pub(crate) struct Outgoing<'a> {
     pub(crate) topic: &'a str,
+    /// `None`: where the key belongs.
+    pub(crate) partition: Option<i32>,
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a [u8]>,
     pub(crate) headers: OwnedHeaders,
@@ -114,9 +116,9 @@ impl Producer {
     }
 
     fn send(&self, record: Outgoing<'_>, ticket: Box<Ticket>) -> Result<()> {
-        let Outgoing { topic, key, value, headers } = record;
+        let Outgoing { topic, partition, key, value, headers } = record;
         let mut out = BaseRecord::with_opaque_to(topic, ticket).headers(headers);
-        (out.key, out.payload) = (key, value);
+        (out.partition, out.key, out.payload) = (partition, key, value);
         let client = self.client.as_ref().ok_or_else(|| halted(self.life.operation))?;
         client.send(out).map_err(|(error, _)| match error.rdkafka_error_code() {
             Some(code) => delivery_error(self.life.operation, code, topic),

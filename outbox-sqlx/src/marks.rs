@@ -21,6 +21,19 @@ pub(crate) fn aligned(events: &[EventId], inserted: Vec<Uuid>) -> Vec<Mark> {
     events.iter().map(mark).collect()
 }
 
+/// One mark per event: those that the database has are repeats.
+pub(crate) fn looked_up(events: &[EventId], found: Vec<Uuid>) -> Vec<Mark> {
+    let found: HashSet<_> = found.into_iter().collect();
+    let mark =
+        |id: &EventId| if found.contains(&id.as_uuid()) { Mark::Repeat } else { Mark::First };
+    events.iter().map(mark).collect()
+}
+
+/// A count of starts or attempts, as the table has it.
+pub(crate) fn count(count: i64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
 /// How far giving up has come, as the table has it.
 pub(crate) fn progress_name(progress: GiveUp) -> &'static str {
     match progress {

@@ -77,6 +77,7 @@ pub struct Tables {
     pub(crate) outbox_archive: TableName,
     pub(crate) processed_events: TableName,
     pub(crate) given_up_events: TableName,
+    pub(crate) consumer_starts: TableName,
     pub(crate) migrations: TableName,
 }
 
@@ -127,6 +128,11 @@ impl Tables {
         Self { given_up_events: name, ..self }
     }
 
+    /// Names how often the consumers began at the same place: `consumer_starts`.
+    pub fn consumer_starts(self, name: TableName) -> Self {
+        Self { consumer_starts: name, ..self }
+    }
+
     /// Names what says which migrations were applied: `relaybox_migrations`.
     pub fn migrations(self, name: TableName) -> Self {
         Self { migrations: name, ..self }
@@ -142,6 +148,7 @@ impl Tables {
             outbox_archive: name("outbox_archive"),
             processed_events: name("processed_events"),
             given_up_events: name("given_up_events"),
+            consumer_starts: name("consumer_starts"),
             migrations: name("relaybox_migrations"),
         }
     }

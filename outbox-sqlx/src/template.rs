@@ -13,6 +13,7 @@ pub(crate) fn render(tables: &Tables, template: &str) -> String {
         ("outbox_archive", &tables.outbox_archive),
         ("processed_events", &tables.processed_events),
         ("given_up_events", &tables.given_up_events),
+        ("consumer_starts", &tables.consumer_starts),
         ("migrations", &tables.migrations),
     ];
     let mut sql = template.to_owned();

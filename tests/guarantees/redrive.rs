@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use relaybox::kafka::KafkaRedrive;
+use relaybox::{RedriveQuery, kafka::KafkaRedrive};
 use relaybox_tests::{Database, Topic, servers, until};
 
 use crate::{
@@ -34,10 +34,12 @@ async fn a_redriven_dead_letter_has_its_effect_once_and_is_redriven_once() {
     until("seven effects", async || database.number(effects).await == 7).await;
 
     let redrive = KafkaRedrive::new(topic.config(), topic.name.clone());
-    let redriven = redrive.run().await.unwrap();
-    assert_eq!((redriven.sent, redriven.passed_over), (3, 0));
+    let plan = redrive.plan(&RedriveQuery::all()).await.unwrap();
+    assert_eq!((plan.summary().chosen, plan.summary().foreign), (3, 0));
+    assert_eq!(plan.run().await.unwrap().chosen, 3);
     until("ten effects", async || database.number(effects).await == 10).await;
-    assert_eq!(redrive.run().await.unwrap().sent, 0, "each once");
+    let plan = redrive.plan(&RedriveQuery::all()).await.unwrap();
+    assert_eq!((plan.summary().chosen, plan.summary().redriven_before), (0, 3), "each once");
     consumer.stop().await;
     relay.stop().await;
     assert_eq!(failures.load(Ordering::SeqCst), 0);

@@ -40,6 +40,7 @@ fn a_feature_pulls_in_its_own_driver_and_no_other() {
         "libsqlite3-sys",
         "rdkafka",
         "rdkafka-sys",
+        "lapin",
         "mongodb",
         "openssl-sys",
         "rustls",
@@ -51,9 +52,11 @@ fn a_feature_pulls_in_its_own_driver_and_no_other() {
         ("postgres", &["sqlx-core", "sqlx-postgres"]),
         ("sqlite", &["libsqlite3-sys", "sqlx-core", "sqlx-sqlite"]),
         ("kafka", &["rdkafka", "rdkafka-sys"]),
+        ("rabbitmq", &["lapin"]),
         ("mock", &["mockall"]),
         ("postgres,tls", &["rustls", "sqlx-core", "sqlx-postgres"]),
         ("kafka,tls", &["openssl-sys", "rdkafka", "rdkafka-sys"]),
+        ("rabbitmq,tls", &["lapin", "rustls"]),
     ];
     for (features, wanted) in expected {
         let tree = tree("relaybox", features);
@@ -96,9 +99,14 @@ fn the_core_has_no_driver_in_its_dependency_tree() {
 
 #[test]
 fn a_package_contains_its_sources_readme_and_licences_only() {
-    for package in
-        ["relaybox", "relaybox-core", "relaybox-derive", "relaybox-sqlx", "relaybox-kafka"]
-    {
+    for package in [
+        "relaybox",
+        "relaybox-core",
+        "relaybox-derive",
+        "relaybox-sqlx",
+        "relaybox-kafka",
+        "relaybox-rabbitmq",
+    ] {
         let list = cargo(&["package", "--offline", "--allow-dirty", "--list", "-p", package]);
         let allowed = [
             "Cargo.toml",

@@ -26,6 +26,7 @@ transaction.state.log.min.isr=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=500
 broker.heartbeat.interval.ms=200
 broker.session.timeout.ms=1500
 log.cleaner.dedupe.buffer.size=16777216

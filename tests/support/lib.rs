@@ -4,24 +4,32 @@
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test may panic")]
 
 mod acl;
+mod consumer;
 mod database;
 mod event;
 mod kafka;
+mod ledger;
 mod postgres;
 mod process;
+mod proxy;
+mod rabbitmq;
 mod running;
 mod topic;
 mod writers;
 
 pub use self::{
     acl::{allow_write, deny_write},
+    consumer::{ConsumerOptions, Place, Planted, Poison},
     database::Database,
     event::{Changed, per_key},
     kafka::KafkaServer,
+    ledger::{DEPOSIT, Deposited, Deposits, Ledger, send},
     postgres::{PostgresServer, dump_and_restore},
     process::{Process, RelayOptions},
+    proxy::CommitCutter,
+    rabbitmq::RabbitServer,
     running::{Running, on_bus, quick},
-    topic::Topic,
+    topic::{DeadRecord, Topic},
     writers::Writers,
 };
 

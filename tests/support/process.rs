@@ -1,18 +1,20 @@
-//! A relay in a process of its own, to be killed, stopped and looked at.
+//! A relay or a consumer in a process of its own, to be killed, stopped and looked at.
 
 use std::{
     io::{BufRead, BufReader},
     path::Path,
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
 use crate::{Database, Topic};
 
-/// A running `relay-process`; ended, by its process id, when it is dropped.
+/// A running `relay-process` or `consumer-process`; ended, by its process id, when it is dropped.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
+    /// Ends with this process, however that ends.
+    _stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
 }
 
@@ -44,7 +46,8 @@ impl Process {
     /// Starts a relay; `binary` is `env!("CARGO_BIN_EXE_relay-process")`.
     #[must_use]
     pub fn relay(binary: &str, database: &Database, topic: &Topic, options: RelayOptions) -> Self {
-        let mut child = Command::new(Path::new(binary))
+        let mut relay = Command::new(Path::new(binary));
+        relay
             .env("RELAY_NAME", &options.name)
             .env(
                 "RELAY_DATABASE_URL",
@@ -54,13 +57,17 @@ impl Process {
             .env("RELAY_TOPIC", topic.name.as_str())
             .env("RELAY_LEASE_MS", options.lease_ttl.as_millis().to_string())
             .env("RELAY_SETTLE_DELAY_MS", options.settle_delay.as_millis().to_string())
-            .env("RELAY_HANG", if options.hang_before_settle { "1" } else { "0" })
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .env("RELAY_HANG", if options.hang_before_settle { "1" } else { "0" });
+        Self::start(&mut relay)
+    }
+
+    /// Starts any.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // Waiting for it must not close this.
+        let stdin = child.stdin.take().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        Self { child, stdout }
+        Self { child, _stdin: stdin, stdout }
     }
 
     fn line(&mut self) -> String {
@@ -69,8 +76,8 @@ impl Process {
         line.trim_end().to_owned()
     }
 
-    /// Waits until it says this: `READY` for the signals, `STANDING BY`, `WORKING`, `SETTLING` (and
-    /// hanging), `RELEASED`.
+    /// Waits until it says this: `READY` for the signals; a relay `STANDING BY`, `WORKING`, `SETTLING`
+    /// (and hanging), `RELEASED`; a consumer `POISON` (and doing what it was told to do).
     pub fn until(&mut self, what: &str) {
         loop {
             let line = self.line();
@@ -92,6 +99,11 @@ impl Process {
     /// Waits for its end; says whether it ended well.
     pub fn wait(&mut self) -> bool {
         self.child.wait().unwrap().success()
+    }
+
+    /// How it has ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// The most memory it ever had resident, in bytes.

@@ -1,13 +1,18 @@
 //! A topic of one's own on the real Kafka.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
     ClientConfig, Message, TopicPartitionList,
     admin::{AdminClient, AdminOptions},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
-    message::Headers,
+    error::KafkaResult,
+    message::{BorrowedMessage, Headers},
+    topic_partition_list::TopicPartitionListElem,
 };
 use relaybox::{
     AggregateType, Envelope, TopicMap, TopicName, cloudevents,
@@ -16,27 +21,51 @@ use relaybox::{
 use uuid::Uuid;
 
 const PARTITIONS: i32 = 3;
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A uniquely named topic with its dead-letter topic.
 #[derive(Debug)]
 pub struct Topic {
     brokers: String,
+    partitions: i32,
     /// Its name.
     pub name: TopicName,
+}
+
+/// A record on a dead-letter topic.
+#[derive(Debug)]
+pub struct DeadRecord {
+    /// The record key.
+    pub key: Vec<u8>,
+    /// The value.
+    pub value: Vec<u8>,
+    /// The headers, the last of a name.
+    pub headers: BTreeMap<String, String>,
 }
 
 impl Topic {
     /// Creates it, with settings of the broker's such as `max.message.bytes`.
     pub async fn create(brokers: &str, settings: &[(&str, &str)]) -> Self {
-        let name = TopicName::new(format!("test-{}", Uuid::new_v4().simple())).unwrap();
-        let topic = Self { brokers: brokers.to_owned(), name };
+        let topic = Self::named(brokers, PARTITIONS);
         topic.make(settings).await;
         topic
     }
 
+    /// Creates it with so many partitions.
+    pub async fn wide(brokers: &str, partitions: i32) -> Self {
+        let topic = Self::named(brokers, partitions);
+        topic.make(&[]).await;
+        topic
+    }
+
+    fn named(brokers: &str, partitions: i32) -> Self {
+        let name = TopicName::new(format!("test-{}", Uuid::new_v4().simple())).unwrap();
+        Self { brokers: brokers.to_owned(), partitions, name }
+    }
+
     /// Makes it again after it was [deleted](Self::delete).
     pub async fn make(&self, settings: &[(&str, &str)]) {
-        let mut spec = TopicSpec::new(self.name.clone(), PARTITIONS, 1);
+        let mut spec = TopicSpec::new(self.name.clone(), self.partitions, 1);
         for (key, value) in settings {
             spec = spec.set(*key, *value);
         }
@@ -71,10 +100,12 @@ impl Topic {
         KafkaBus::new(self.config()).unwrap()
     }
 
-    /// Sends things here.
+    /// Sends things and accounts here.
     #[must_use]
     pub fn map(&self) -> TopicMap {
-        TopicMap::new().route(AggregateType::new("thing").unwrap(), self.name.clone())
+        TopicMap::new()
+            .route(AggregateType::new("thing").unwrap(), self.name.clone())
+            .route(AggregateType::new("account").unwrap(), self.name.clone())
     }
 
     /// Its dead-letter topic.
@@ -85,38 +116,124 @@ impl Topic {
 
     /// All events on it now, partition by partition, in order.
     pub async fn envelopes(&self) -> Vec<Envelope> {
-        let (brokers, name) = (self.brokers.clone(), self.name.clone());
-        tokio::task::spawn_blocking(move || read_to_the_end(&brokers, name.as_str())).await.unwrap()
+        let envelope = |message: &BorrowedMessage<'_>| {
+            let headers = message.headers().unwrap();
+            let headers =
+                headers.iter().map(|header| (header.key, header.value.unwrap_or_default()));
+            let value = message.payload().unwrap().to_vec().into();
+            cloudevents::parse(message.key(), headers, value).unwrap()
+        };
+        self.read(self.name.clone(), self.partitions, envelope).await
+    }
+
+    /// All records on its dead-letter topic now.
+    pub async fn dead_lettered(&self) -> Vec<DeadRecord> {
+        let dead = |message: &BorrowedMessage<'_>| {
+            let headers = message.headers().unwrap().iter();
+            let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+            DeadRecord {
+                key: message.key().unwrap_or_default().to_vec(),
+                value: message.payload().unwrap_or_default().to_vec(),
+                headers: headers
+                    .map(|header| (header.key.to_owned(), text(header.value.unwrap_or_default())))
+                    .collect(),
+            }
+        };
+        self.read(self.dead_letters(), 1, dead).await
+    }
+
+    /// How many records of each partition a group has not acknowledged yet.
+    pub async fn lags(&self, group: &str) -> Vec<i64> {
+        let (name, partitions) = (self.name.clone(), self.partitions);
+        self.ask(group, move |consumer| {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            loop {
+                match lags(consumer, name.as_str(), partitions) {
+                    Ok(lags) => return lags,
+                    // The coordinator may be about to move, or its broker to come up.
+                    Err(error) => assert!(Instant::now() < deadline, "{error}"),
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        })
+        .await
+    }
+
+    /// How many records a group has not acknowledged yet.
+    pub async fn lag(&self, group: &str) -> i64 {
+        self.lags(group).await.iter().sum()
+    }
+
+    /// The ids of a group's members. A member that was put out comes back with another.
+    pub async fn members(&self, group: &str) -> BTreeSet<String> {
+        let name = group.to_owned();
+        self.ask(group, move |consumer| {
+            let groups = consumer.fetch_group_list(Some(&name), PATIENCE).unwrap();
+            let members = groups.groups().iter().flat_map(|group| group.members());
+            members.map(|member| member.id().to_owned()).collect()
+        })
+        .await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        group: &str,
+        question: impl FnOnce(&BaseConsumer) -> T + Send + 'static,
+    ) -> T {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.brokers).set("group.id", group);
+        config.set("enable.auto.commit", "false");
+        let asked = move || question(&config.create().unwrap());
+        tokio::task::spawn_blocking(asked).await.unwrap()
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        topic: TopicName,
+        partitions: i32,
+        each: impl Fn(&BorrowedMessage<'_>) -> T + Send + 'static,
+    ) -> Vec<T> {
+        let group = format!("reader-{}", Uuid::new_v4().simple());
+        self.ask(&group, move |consumer| {
+            read_to_the_end(consumer, topic.as_str(), partitions, each)
+        })
+        .await
     }
 }
 
-fn read_to_the_end(brokers: &str, topic: &str) -> Vec<Envelope> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .set("group.id", format!("reader-{}", Uuid::new_v4().simple()))
-        .set("enable.auto.commit", "false")
-        .create()
-        .unwrap();
+fn lags(consumer: &BaseConsumer, topic: &str, partitions: i32) -> KafkaResult<Vec<i64>> {
+    let mut places = TopicPartitionList::new();
+    places.add_partition_range(topic, 0, partitions - 1);
+    let committed = consumer.committed_offsets(places, PATIENCE)?;
+    let lag = |place: &TopicPartitionListElem<'_>| {
+        place.error()?;
+        let (low, high) = consumer.fetch_watermarks(topic, place.partition(), PATIENCE)?;
+        Ok(high - place.offset().to_raw().filter(|offset| *offset >= 0).unwrap_or(low))
+    };
+    committed.elements().iter().map(lag).collect()
+}
+
+fn read_to_the_end<T>(
+    consumer: &BaseConsumer,
+    topic: &str,
+    partitions: i32,
+    each: impl Fn(&BorrowedMessage<'_>) -> T,
+) -> Vec<T> {
     let mut assignment = TopicPartitionList::new();
     let mut remaining = 0;
-    for partition in 0..PARTITIONS {
-        let (low, high) =
-            consumer.fetch_watermarks(topic, partition, Duration::from_secs(10)).unwrap();
+    for partition in 0..partitions {
+        let (low, high) = consumer.fetch_watermarks(topic, partition, PATIENCE).unwrap();
         remaining += high - low;
         assignment.add_partition_offset(topic, partition, rdkafka::Offset::Beginning).unwrap();
     }
     consumer.assign(&assignment).unwrap();
-    let mut envelopes = Vec::new();
+    let mut read = Vec::new();
     let deadline = Instant::now() + Duration::from_secs(30);
     while remaining > 0 {
         assert!(Instant::now() < deadline, "{remaining} records of {topic} did not come");
         let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
-        let message = message.unwrap();
-        let headers = message.headers().unwrap();
-        let headers = headers.iter().map(|header| (header.key, header.value.unwrap_or_default()));
-        let value = message.payload().unwrap().to_vec().into();
-        envelopes.push(cloudevents::parse(message.key(), headers, value).unwrap());
+        read.push(each(&message.unwrap()));
         remaining -= 1;
     }
-    envelopes
+    read
 }

@@ -1,13 +1,16 @@
 //! Whether a large backlog drains at a constant rate and in bounded memory, by a relay in a process of
 //! its own.
 
-use super::{Bench, POSTGRES_KAFKA};
-use crate::support::{
-    database::Database,
-    figures::{rate, tenths},
+use super::Bench;
+use crate::{
     process::RelayProcess,
-    report::{Bar, Line},
-    topic::Topic,
+    support::{
+        POSTGRES_KAFKA,
+        database::Database,
+        figures::{rate, tenths},
+        report::{Bar, Line},
+        topic::Topic,
+    },
 };
 
 pub(super) async fn measure(bench: &Bench) {

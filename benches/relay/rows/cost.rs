@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use super::{Bench, POSTGRES_KAFKA};
-use crate::support::{
-    database::{Database, sync},
-    figures::float,
+use super::Bench;
+use crate::{
     process::RelayProcess,
-    report::{Bar, Line},
-    topic::Topic,
+    support::{
+        POSTGRES_KAFKA,
+        database::{Database, sync},
+        figures::float,
+        report::{Bar, Line},
+        topic::Topic,
+    },
 };
 
 /// How often it is tried to find a time without a checkpoint.

@@ -1,13 +1,15 @@
 //! A backlog from Postgres (fsync on) to Kafka (12 partitions, acks=all), by one relay.
 
-use super::{Bench, POSTGRES_KAFKA};
-use crate::support::{
-    bare,
-    database::{Database, sync},
-    figures::{median, rate},
-    relay,
-    report::{Bar, Line},
-    topic::Topic,
+use super::Bench;
+use crate::{
+    bare, relay,
+    support::{
+        POSTGRES_KAFKA,
+        database::{Database, sync},
+        figures::{median, rate},
+        report::{Bar, Line},
+        topic::Topic,
+    },
 };
 
 pub(super) async fn measure(bench: &Bench) {

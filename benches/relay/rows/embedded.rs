@@ -8,15 +8,18 @@ use relaybox::{
 };
 
 use super::Bench;
-use crate::support::{
-    PAYLOAD, bare,
-    database::sync,
+use crate::{
+    bare,
     event::{AGGREGATE, NAME},
-    figures::{median, rate},
     relay,
-    report::{Bar, Line},
-    sqlite::File,
-    topic::Topic,
+    support::{
+        PAYLOAD,
+        database::sync,
+        figures::{median, rate},
+        report::{Bar, Line},
+        sqlite::File,
+        topic::Topic,
+    },
 };
 
 pub(super) async fn sqlite_to_mock(bench: &Bench) {

@@ -8,12 +8,14 @@ use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::Bench;
-use crate::support::{
-    database::{Database, connect, sync},
+use crate::{
     event::{Changed, SOURCE},
-    figures::{median, rate},
     load::ByHand,
-    report::{Bar, Line},
+    support::{
+        database::{Database, connect, sync},
+        figures::{median, rate},
+        report::{Bar, Line},
+    },
 };
 
 /// Small rounds: what the disk and the machine do meanwhile happens to both.

@@ -5,13 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Bench, POSTGRES_KAFKA, latency::outbox};
+use super::{Bench, latency::outbox};
 use crate::{
     child::APPLICATION,
+    load::commit,
+    process::{RelayProcess, cpu_seconds},
     support::{
+        POSTGRES_KAFKA,
         database::Database,
-        load::commit,
-        process::{RelayProcess, cpu_seconds},
         report::{Bar, Line},
         topic::Topic,
     },

@@ -5,14 +5,17 @@ use std::time::Duration;
 use relaybox::Outbox;
 use uuid::Uuid;
 
-use super::{Bench, POSTGRES_KAFKA, latency::outbox};
-use crate::support::{
-    database::{Database, sync},
+use super::{Bench, latency::outbox};
+use crate::{
     event::Changed,
     load::{WRITERS, commit},
     process::RelayProcess,
-    report::{Bar, Line},
-    topic::Topic,
+    support::{
+        POSTGRES_KAFKA,
+        database::{Database, sync},
+        report::{Bar, Line},
+        topic::Topic,
+    },
 };
 
 const PER_SECOND: u64 = 1000;

@@ -2,8 +2,9 @@
 
 use sqlx::{Connection, PgConnection};
 
-use super::{Bench, POSTGRES_KAFKA, drain::drain};
+use super::{Bench, drain::drain};
 use crate::support::{
+    POSTGRES_KAFKA,
     database::{Database, connect},
     figures::{median, rate},
     report::{Bar, Line},

@@ -13,7 +13,9 @@ pub(crate) struct Evidence {
     pub(crate) committed: BTreeMap<EventId, (Uuid, i64)>,
     /// By the handlers: what they did, in order.
     pub(crate) effects: Vec<Effect>,
-    /// In the dead-letter topic.
+    /// What the dead letters say where they were given up on.
+    pub(crate) origin: String,
+    /// Given up on.
     pub(crate) dead_letters: BTreeMap<EventId, DeadLetter>,
     /// The event that the handlers refuse.
     pub(crate) poison: EventId,
@@ -84,7 +86,7 @@ fn poison_in_dead_letters(evidence: &Evidence, violations: &mut Vec<String>) {
             if letter.copies != 1 {
                 violations.push(format!("the poison is {} times a dead letter", letter.copies));
             }
-            if letter.original_topic.as_deref() != Some(crate::broker::TOPIC)
+            if letter.original_topic.as_deref() != Some(evidence.origin.as_str())
                 || !letter
                     .reason
                     .as_deref()
@@ -123,13 +125,15 @@ fn all_of_it_happened(evidence: &Evidence, violations: &mut Vec<String>) {
 mod tests {
     use super::*;
 
+    const ORIGIN: &str = "session-events.v1";
+
     fn evidence() -> Evidence {
         let session_id = Uuid::now_v7();
         let ids = [EventId::new(), EventId::new(), EventId::new()];
         let committed: BTreeMap<_, _> =
             ids.into_iter().zip(1..).map(|(id, version)| (id, (session_id, version))).collect();
         let letter = DeadLetter {
-            original_topic: Some(crate::broker::TOPIC.to_owned()),
+            original_topic: Some(ORIGIN.to_owned()),
             reason: Some("not of the form browser/version".to_owned()),
             copies: 1,
         };
@@ -144,6 +148,7 @@ mod tests {
                 })
                 .collect(),
             committed,
+            origin: ORIGIN.to_owned(),
             dead_letters: BTreeMap::from([(ids[0], letter)]),
             poison: ids[0],
             outbox: OutboxStats::default(),

@@ -37,9 +37,9 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A run: the service under load, and everything that is done to it.
-pub(crate) struct Scenario<'a, D: SessionRepository> {
+pub(crate) struct Scenario<'a, D: SessionRepository, B> {
     pub(crate) database: &'a D,
-    pub(crate) broker: &'a Broker,
+    pub(crate) broker: &'a B,
     pub(crate) sessions: &'a Sessions<D>,
     pub(crate) counters: &'a Counters,
     /// How many records the consumers were given.
@@ -50,7 +50,11 @@ pub(crate) struct Scenario<'a, D: SessionRepository> {
     pub(crate) quiet: bool,
 }
 
-impl<D: SessionRepository + ReadModel + Effects> Scenario<'_, D> {
+impl<D, B> Scenario<'_, D, B>
+where
+    D: SessionRepository + ReadModel + Effects,
+    B: Broker,
+{
     /// Runs it, and compares the ledgers.
     pub(crate) async fn run(&self) -> Result<(Summary, Vec<String>), DemoError> {
         // They join their groups, which takes seconds, while the load runs.
@@ -81,6 +85,7 @@ impl<D: SessionRepository + ReadModel + Effects> Scenario<'_, D> {
         let evidence = Evidence {
             committed: ledger.events(),
             effects: self.database.effects().await?,
+            origin: self.broker.origin(),
             dead_letters: poison::dead_letters(&dead_letters, poison).await?,
             poison,
             outbox: self.database.outbox().stats().await?,

@@ -9,8 +9,8 @@ use std::{
 };
 
 use relaybox::{
-    Delivery, ErrorKind, EventSource, Failure, Label, Offset, Partition, Received, Result,
-    async_trait,
+    Delivery, ErrorKind, EventSource, Failure, Label, Offset, Partition, Received, Redelivery,
+    Result, SourceStats, async_trait,
 };
 
 /// A source without the records of earlier runs, which a real topic still has.
@@ -27,10 +27,21 @@ pub(crate) struct RunSource<S> {
 }
 
 struct Batch {
-    /// What of it was shown.
+    /// What of it was shown and is not done.
     shown: Vec<Offset>,
     /// The last there was.
     last: Offset,
+}
+
+impl Batch {
+    /// Counts what is done; gives what that means for the whole batch.
+    fn acknowledge(&mut self, through: Offset, delivered: &Delivered) -> Offset {
+        let before = self.shown.len();
+        self.shown.retain(|offset| *offset > through);
+        delivered.0.fetch_add((before - self.shown.len()) as u64, Ordering::Relaxed);
+        // What follows the last that was shown is not for the consumer to know of.
+        if self.shown.is_empty() { self.last } else { through }
+    }
 }
 
 /// How many records of this run the consumers are done with, repeats included.
@@ -84,14 +95,10 @@ impl<S: EventSource> EventSource for RunSource<S> {
     }
 
     async fn acknowledge(&self, partition: &Partition, through: Offset) -> Result<()> {
-        let batch = self.batches().remove(partition);
-        let Some(Batch { shown, last }) = batch else {
-            return self.source.acknowledge(partition, through).await;
+        let through = match self.batches().get_mut(partition) {
+            Some(batch) => batch.acknowledge(through, &self.delivered),
+            None => through,
         };
-        let done = shown.iter().filter(|offset| **offset <= through).count();
-        self.delivered.0.fetch_add(done as u64, Ordering::Relaxed);
-        // What follows the last that was shown is not for the consumer to know of.
-        let through = if done == shown.len() { last } else { through };
         self.source.acknowledge(partition, through).await
     }
 
@@ -102,6 +109,14 @@ impl<S: EventSource> EventSource for RunSource<S> {
 
     async fn dead_letter(&self, delivery: &Delivery, failure: &Failure) -> Result<()> {
         self.source.dead_letter(delivery, failure).await
+    }
+
+    fn redelivery(&self) -> Option<&dyn Redelivery> {
+        self.source.redelivery()
+    }
+
+    async fn stats(&self) -> Result<SourceStats> {
+        self.source.stats().await
     }
 
     async fn close(&self) -> Result<()> {

@@ -23,7 +23,7 @@ pub async fn a_record_arrives_byte_for_byte<F: BusFactory>(factory: &F) {
         envelope.metadata.headers.insert("empty", "").expect("valid");
         let mut headers = Vec::new();
         cloudevents::headers(&envelope, |name, value| {
-            headers.push((name.to_owned(), Bytes::copy_from_slice(value)));
+            headers.push((name.into(), Bytes::copy_from_slice(value)));
         });
         bus.publish_all(vec![Record::new(bus.topic.clone(), envelope.clone())]).await;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use relaybox_core::{
-    ConsumerName, ErrorKind, EventId, Failure, GivenUpAt, Mark, Partition, TopicName,
+    ConsumerName, ErrorKind, EventId, Failure, GivenUpAt, Mark, Offset, Partition, TopicName,
 };
 
 use crate::{InboxFactory, ProcessedEventStore, run::bounded, store::ok};
@@ -63,6 +63,20 @@ impl<F: InboxFactory> Fixture<'_, F> {
 
     pub(crate) async fn give_up(&self, number: i32, at: GivenUpAt) {
         ok("giving up", self.inbox.give_up(&partition(number), at, &failure(&consumer())).await);
+    }
+
+    pub(crate) async fn started(&self, number: i32, place: Offset) -> u32 {
+        let started = self.inbox.started(&consumer(), &partition(number), place).await;
+        ok("noting a start", started)
+    }
+
+    pub(crate) async fn attempted(&self, number: i32, place: Offset) -> u32 {
+        let attempted = self.inbox.attempted(&consumer(), &partition(number), place).await;
+        ok("noting an attempt", attempted)
+    }
+
+    pub(crate) async fn known(&self, events: &[EventId]) -> Vec<Mark> {
+        ok("looking up marks", self.inbox.known(&consumer(), events).await)
     }
 
     /// What a consumer gave up on in a partition, by offset.

@@ -68,3 +68,24 @@ pub async fn marks_are_in_the_order_of_the_events<F: InboxFactory>(factory: &F) 
     })
     .await;
 }
+
+/// Outside any transaction, one answer for each event, at the same index; nobody is waited for.
+pub async fn what_is_known_has_committed<F: InboxFactory>(factory: &F) {
+    on_inbox(factory, async |inbox: &Fixture<'_, F>| {
+        let [one, two, three] = std::array::from_fn(|_| EventId::new());
+        let mut tx = inbox.begin().await;
+        inbox.mark(&mut tx, &[one]).await;
+        same("its transaction is open", &inbox.known(&[one]).await[..], &[Mark::First]);
+        inbox.commit(tx).await;
+        let mut tx = inbox.begin().await;
+        inbox.mark(&mut tx, &[two]).await;
+        inbox.rollback(tx).await;
+        let promised = [Mark::First, Mark::Repeat, Mark::First, Mark::Repeat];
+        same("committed or not", &inbox.known(&[three, one, two, one]).await[..], &promised);
+        same("no event, no mark", &inbox.known(&[]).await.len(), &0);
+        same("looking is no mark", &inbox.look(three).await, &Mark::First);
+        let other = inbox.inbox.known(&other_consumer(), &[one]).await;
+        same("another consumer", &ok("looking up marks", other)[..], &[Mark::First]);
+    })
+    .await;
+}

@@ -4,6 +4,7 @@ mod fixture;
 pub mod giving_up;
 pub mod marks;
 pub mod purging;
+pub mod starts;
 pub mod transactions;
 
 use self::fixture::{Fixture, on_inbox};

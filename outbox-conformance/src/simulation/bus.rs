@@ -66,7 +66,7 @@ impl Broker {
     fn append(&self, record: &Record) {
         let mut headers = Vec::new();
         cloudevents::headers(&record.envelope, |name, value| {
-            headers.push((name.to_owned(), Bytes::copy_from_slice(value)));
+            headers.push((name.into(), Bytes::copy_from_slice(value)));
         });
         let key = Bytes::copy_from_slice(record.envelope.key().as_str().as_bytes());
         let stored = StoredRecord::new(Some(key), Some(record.envelope.payload.clone()), headers);

@@ -6,11 +6,14 @@ use bytes::Bytes;
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
-    message::Headers,
+    message::{Header, Headers, OwnedHeaders},
+    producer::{FutureProducer, FutureRecord},
 };
-use relaybox_conformance::{BusFactory, async_trait, bus_promises};
-use relaybox_core::{EventId, Receipt, TopicName, memory::StoredRecord};
-use relaybox_kafka::{EmbeddedCluster, KafkaAdmin, KafkaBus, KafkaConfig, TopicSpec};
+use relaybox_conformance::{BusFactory, SourceFactory, async_trait, bus_promises, source_promises};
+use relaybox_core::{ConsumerName, EventId, Receipt, TopicName, memory::StoredRecord};
+use relaybox_kafka::{
+    EmbeddedCluster, KafkaAdmin, KafkaBus, KafkaConfig, KafkaSource, TopicSpec, dead_letter_topic,
+};
 
 const PARTITIONS: i32 = 3;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -103,6 +106,91 @@ impl BusFactory for Real {
     }
 }
 
+/// Members of a group: on librdkafka's mock cluster, or on a real broker.
+enum Group {
+    Embedded,
+    Real,
+}
+
+/// A cluster, and a stranger who writes to it.
+struct Cluster {
+    brokers: String,
+    embedded: Option<EmbeddedCluster>,
+    producer: FutureProducer,
+}
+
+#[async_trait]
+impl SourceFactory for Group {
+    type Broker = Cluster;
+    type Source = KafkaSource;
+
+    async fn create(&self) -> Option<Cluster> {
+        let (brokers, embedded) = match self {
+            Self::Embedded => {
+                let cluster = EmbeddedCluster::start(1).unwrap();
+                (cluster.brokers(), Some(cluster))
+            }
+            Self::Real => (crate::server("RELAYBOX_KAFKA_BROKERS")?, None),
+        };
+        let producer = ClientConfig::new()
+            .set("bootstrap.servers", &brokers)
+            .set("linger.ms", "0")
+            .create()
+            .unwrap();
+        Some(Cluster { brokers, embedded, producer })
+    }
+
+    async fn topic(&self, cluster: &Cluster, _: &ConsumerName) -> TopicName {
+        let topic = unique_topic();
+        let dead_letters = dead_letter_topic(&topic).unwrap();
+        if let Some(embedded) = &cluster.embedded {
+            embedded.create_topic(&topic, PARTITIONS).unwrap();
+            embedded.create_topic(&dead_letters, PARTITIONS).unwrap();
+        } else {
+            let specs =
+                [topic.clone(), dead_letters].map(|name| TopicSpec::new(name, PARTITIONS, 1));
+            let admin = KafkaAdmin::new(KafkaConfig::new(cluster.brokers.clone())).unwrap();
+            admin.ensure_topics(&specs).await.unwrap();
+        }
+        topic
+    }
+
+    async fn source(
+        &self,
+        cluster: &Cluster,
+        group: &ConsumerName,
+        topic: &TopicName,
+    ) -> KafkaSource {
+        let mut config = KafkaConfig::new(cluster.brokers.clone());
+        if cluster.embedded.is_some() {
+            // The mock lets a later member in when a session could have ended.
+            config = config.set("session.timeout.ms", "6000").unwrap();
+        }
+        KafkaSource::new(config, group.clone(), vec![topic.clone()]).unwrap()
+    }
+
+    async fn append(&self, cluster: &Cluster, topic: &TopicName, record: StoredRecord) {
+        let mut headers = OwnedHeaders::new();
+        for (key, value) in &record.headers {
+            headers = headers.insert(Header { key, value: Some(&value[..]) });
+        }
+        let mut message = FutureRecord::<[u8], [u8]>::to(topic.as_str()).headers(headers);
+        message.key = record.key.as_deref();
+        message.payload = record.value.as_deref();
+        cluster.producer.send(message, PATIENCE).await.map_err(|(error, _)| error).unwrap();
+    }
+
+    async fn dead_letters(
+        &self,
+        cluster: &Cluster,
+        _: &ConsumerName,
+        topic: &TopicName,
+    ) -> Vec<StoredRecord> {
+        let letters = read(cluster.brokers.clone(), dead_letter_topic(topic).unwrap()).await;
+        letters.into_iter().map(|(_, letter)| letter).collect()
+    }
+}
+
 fn unique_topic() -> TopicName {
     TopicName::new(format!("conformance-{}", EventId::new())).unwrap()
 }
@@ -132,7 +220,7 @@ fn read_now(brokers: &str, topic: &str) -> Vec<(Receipt, StoredRecord)> {
         let message = consumer.poll(PATIENCE).expect("the records are there").unwrap();
         let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
         let headers = headers.map(|header| {
-            (header.key.to_owned(), Bytes::copy_from_slice(header.value.unwrap_or_default()))
+            (header.key.into(), Bytes::copy_from_slice(header.value.unwrap_or_default()))
         });
         let record = StoredRecord::new(
             message.key().map(Bytes::copy_from_slice),
@@ -149,6 +237,18 @@ mod embedded {
     use super::{Embedded, bus_promises};
 
     bus_promises!(Embedded);
+}
+
+mod embedded_source {
+    use super::{Group, source_promises};
+
+    source_promises!(Group::Embedded);
+}
+
+mod real_source {
+    use super::{Group, source_promises};
+
+    source_promises!(Group::Real);
 }
 
 mod real {

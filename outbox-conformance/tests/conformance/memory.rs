@@ -2,8 +2,8 @@
 
 use futures::FutureExt;
 use relaybox_conformance::{
-    BusFactory, InboxFactory, StoreFactory, async_trait, bus_promises, inbox_promises,
-    store_promises,
+    BusFactory, InboxFactory, SourceFactory, StoreFactory, async_trait, bus_promises,
+    inbox_promises, source_promises, store_promises,
 };
 use relaybox_core::{
     ConsumerName, EventId, EventSource, Receipt, Received, TopicName,
@@ -92,6 +92,42 @@ impl BusFactory for Memory {
     }
 }
 
+#[async_trait]
+impl SourceFactory for Memory {
+    type Broker = MemoryBus;
+    type Source = MemorySource;
+
+    async fn create(&self) -> Option<MemoryBus> {
+        Some(MemoryBus::new())
+    }
+
+    async fn topic(&self, _: &MemoryBus, _: &ConsumerName) -> TopicName {
+        TopicName::new("thing-events.v1").unwrap()
+    }
+
+    async fn source(
+        &self,
+        bus: &MemoryBus,
+        group: &ConsumerName,
+        topic: &TopicName,
+    ) -> MemorySource {
+        MemorySource::new(bus, group.clone(), vec![topic.clone()])
+    }
+
+    async fn append(&self, bus: &MemoryBus, topic: &TopicName, record: StoredRecord) {
+        bus.append(topic, record);
+    }
+
+    async fn dead_letters(
+        &self,
+        bus: &MemoryBus,
+        _: &ConsumerName,
+        topic: &TopicName,
+    ) -> Vec<StoredRecord> {
+        bus.records(&TopicName::new(format!("{topic}.dlq")).unwrap())
+    }
+}
+
 /// All of a topic, as a consumer of a new group gets it.
 pub(crate) async fn records(bus: &MemoryBus, topic: &TopicName) -> Vec<(Receipt, StoredRecord)> {
     let group = ConsumerName::new(format!("reader-{}", EventId::new())).unwrap();
@@ -120,6 +156,12 @@ mod bus {
     use super::{Memory, bus_promises};
 
     bus_promises!(Memory);
+}
+
+mod source {
+    use super::{Memory, source_promises};
+
+    source_promises!(Memory);
 }
 
 mod inbox {

@@ -72,4 +72,34 @@ pub(crate) enum Bug {
     OneMarkForAllConsumers,
     /// Takes what was given up on in one place for given up on everywhere.
     GivenUpEverywhere,
+    /// Calls known what may be rolled back yet.
+    KnownBeforeTheCommit,
+    /// Purges everybody's marks.
+    PurgeTakesAll,
+    /// Counts starts in the process that may die.
+    StartsInMemory,
+    /// Counts attempts whatever their place.
+    AttemptsWithoutPlace,
+
+    // The source.
+    /// Gives the second half of a batch while the first is out.
+    SecondBatchBeforeTheFirstIsSettled,
+    /// Forgets what it received when it is dropped at that moment.
+    ReceiveLosesWhatItIsDroppedWith,
+    /// Numbers each delivery anew, and calls that its place.
+    PlaceOfTheDelivery,
+    /// Acknowledges what is another member's.
+    LateAcknowledgement,
+    /// Takes what is given back for done with.
+    ReleaseAcknowledges,
+    /// Leaves out a header of a dead letter.
+    DeadLetterDropsAHeader,
+    /// Returns before the dead letter is written.
+    DeadLetterIsLate,
+    /// Forgets how often a delivery was put off.
+    RedeliveryForgetsAttempts,
+    /// Delivers at once what was put off.
+    RedeliveryAtOnce,
+    /// Keeps what was put off in a timer of its own.
+    RedeliveryInMemory,
 }

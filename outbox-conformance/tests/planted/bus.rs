@@ -160,7 +160,7 @@ impl State {
     fn append(&mut self, record: &Record) -> Receipt {
         let mut headers = Vec::new();
         cloudevents::headers(&record.envelope, |name, value| {
-            headers.push((name.to_owned(), Bytes::copy_from_slice(value)));
+            headers.push((name.into(), Bytes::copy_from_slice(value)));
         });
         let key = Bytes::copy_from_slice(record.envelope.key().as_str().as_bytes());
         let mut hasher = DefaultHasher::new();

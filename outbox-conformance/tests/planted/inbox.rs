@@ -1,7 +1,7 @@
 //! The in-memory inbox, with a bug in front of it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     error::Error as StdError,
     sync::{Arc, Mutex},
     time::Duration,
@@ -24,7 +24,10 @@ pub(crate) struct Marking(pub(crate) Option<Bug>);
 pub(crate) struct MarkingInbox {
     bug: Option<Bug>,
     inner: MemoryStore,
+    /// What one process alone knows.
+    own: MemoryStore,
     given_up: Arc<Mutex<Vec<GivenUpAt>>>,
+    marked: Arc<Mutex<HashSet<(ConsumerName, EventId)>>>,
 }
 
 #[async_trait]
@@ -34,11 +37,17 @@ impl InboxFactory for Marking {
     type Tx = MemoryTx;
 
     async fn create(&self) -> Option<MarkingInbox> {
-        Some(MarkingInbox { bug: self.0, inner: MemoryStore::new(), given_up: Arc::default() })
+        Some(MarkingInbox {
+            bug: self.0,
+            inner: MemoryStore::new(),
+            own: MemoryStore::new(),
+            given_up: Arc::default(),
+            marked: Arc::default(),
+        })
     }
 
     fn inbox(&self, database: &MarkingInbox) -> MarkingInbox {
-        database.clone()
+        MarkingInbox { own: MemoryStore::new(), ..database.clone() }
     }
 
     async fn add_effect(&self, tx: &mut MemoryTx) {
@@ -70,6 +79,8 @@ impl ProcessedEventStore for MarkingInbox {
         consumer: &ConsumerName,
         events: &[EventId],
     ) -> Result<Vec<Mark>> {
+        let marked = events.iter().map(|event| (consumer.clone(), *event));
+        self.marked.lock().unwrap().extend(marked);
         if self.has(Bug::MarksWithoutTheTransaction) {
             let mut own = self.inner.begin();
             let marks = self.inner.mark(&mut own, consumer, events).await;
@@ -116,8 +127,50 @@ impl ProcessedEventStore for MarkingInbox {
         self.inner.give_up(partition, at, failure).await
     }
 
-    async fn purge(&self, age: Duration, limit: u32) -> Result<u64> {
-        self.inner.purge(age, limit).await
+    async fn known(&self, consumer: &ConsumerName, events: &[EventId]) -> Result<Vec<Mark>> {
+        if self.has(Bug::KnownBeforeTheCommit) {
+            let marked = self.marked.lock().unwrap();
+            let known = |event: &EventId| marked.contains(&(consumer.clone(), *event));
+            let mark = |event| if known(event) { Mark::Repeat } else { Mark::First };
+            return Ok(events.iter().map(mark).collect());
+        }
+        self.inner.known(consumer, events).await
+    }
+
+    async fn started(
+        &self,
+        consumer: &ConsumerName,
+        partition: &Partition,
+        place: Offset,
+    ) -> Result<u32> {
+        let counted = if self.has(Bug::StartsInMemory) { &self.own } else { &self.inner };
+        counted.started(consumer, partition, place).await
+    }
+
+    async fn attempted(
+        &self,
+        consumer: &ConsumerName,
+        partition: &Partition,
+        place: Offset,
+    ) -> Result<u32> {
+        let place = if self.has(Bug::AttemptsWithoutPlace) { 0 } else { place };
+        self.inner.attempted(consumer, partition, place).await
+    }
+
+    async fn stopped(&self, consumer: &ConsumerName, partition: &Partition) -> Result<()> {
+        self.inner.stopped(consumer, partition).await
+    }
+
+    async fn purge(&self, consumer: &ConsumerName, age: Duration, limit: u32) -> Result<u64> {
+        let mut purged = self.inner.purge(consumer, age, limit).await?;
+        if self.has(Bug::PurgeTakesAll) {
+            let marked = self.marked.lock().unwrap().clone();
+            for by in marked.iter().map(|(by, _)| by) {
+                let left = limit - u32::try_from(purged).unwrap();
+                purged += self.inner.purge(by, age, left).await?;
+            }
+        }
+        Ok(purged)
     }
 
     fn classify(&self, error: &(dyn StdError + 'static)) -> Option<ErrorKind> {

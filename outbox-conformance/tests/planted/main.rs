@@ -9,10 +9,11 @@ mod bug;
 mod bus;
 mod fake;
 mod inbox;
+mod source;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use self::{bug::Bug, bus::Slow, fake::Fake, inbox::Marking};
+use self::{bug::Bug, bus::Slow, fake::Fake, inbox::Marking, source::Receiving};
 
 /// The promise holds without the bug, and is broken with it.
 fn caught(bug: Bug, promise: &str, run: impl Fn(Option<Bug>)) {
@@ -44,7 +45,7 @@ macro_rules! planted {
 }
 
 mod without_a_bug {
-    use super::{Fake, Marking, Slow};
+    use super::{Fake, Marking, Receiving, Slow};
 
     mod store {
         use super::Fake;
@@ -61,6 +62,12 @@ mod without_a_bug {
         use super::Slow;
 
         relaybox_conformance::bus_promises!(Slow(None));
+    }
+
+    mod source {
+        use super::Receiving;
+
+        relaybox_conformance::source_promises!(Receiving(None));
     }
 
     mod inbox {
@@ -191,4 +198,35 @@ planted! { Marking:
         inbox::marks::an_event_is_first_once_for_each_consumer;
     what_was_given_up_on_is_given_up_everywhere: GivenUpEverywhere breaks
         inbox::giving_up::what_was_given_up_on_is_remembered_by_place;
+    what_is_known_may_be_rolled_back: KnownBeforeTheCommit breaks
+        inbox::marks::what_is_known_has_committed;
+    a_purge_takes_the_marks_of_all: PurgeTakesAll breaks
+        inbox::purging::a_consumer_purges_its_own;
+    starts_are_forgotten_in_a_crash: StartsInMemory breaks
+        inbox::starts::a_start_after_a_crash_is_counted;
+    attempts_have_no_place: AttemptsWithoutPlace breaks
+        inbox::starts::attempts_are_counted_by_place_and_apart_from_starts;
+}
+
+planted! { Receiving:
+    a_second_batch_comes_before_the_first_is_settled: SecondBatchBeforeTheFirstIsSettled breaks
+        source::receiving::a_partition_has_one_batch_out;
+    a_dropped_receive_takes_a_batch_along: ReceiveLosesWhatItIsDroppedWith breaks
+        source::receiving::a_dropped_receive_loses_nothing;
+    a_place_is_that_of_the_delivery: PlaceOfTheDelivery breaks
+        source::receiving::a_place_is_the_same_when_it_is_delivered_again;
+    a_late_acknowledgement_is_accepted: LateAcknowledgement breaks
+        source::members::a_revoked_partition_takes_no_acknowledgement;
+    a_release_acknowledges: ReleaseAcknowledges breaks
+        source::releasing::what_is_released_comes_again;
+    a_dead_letter_drops_a_header: DeadLetterDropsAHeader breaks
+        source::dead_letters::a_dead_letter_keeps_the_record_byte_for_byte;
+    a_dead_letter_is_late: DeadLetterIsLate breaks
+        source::dead_letters::a_dead_letter_keeps_the_record_byte_for_byte;
+    attempts_are_forgotten_in_a_redelivery: RedeliveryForgetsAttempts breaks
+        source::redelivery::a_delivery_that_is_put_off_comes_again_after_its_delay;
+    a_redelivery_comes_at_once: RedeliveryAtOnce breaks
+        source::redelivery::a_delivery_that_is_put_off_comes_again_after_its_delay;
+    a_redelivery_is_a_timer: RedeliveryInMemory breaks
+        source::redelivery::a_delivery_that_is_put_off_survives_its_member;
 }

@@ -1,80 +1,128 @@
-//! One try at an event: begin, mark, handle, commit.
+//! One try at a batch of events: begin, mark, handle, commit.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, time::Duration};
 
 use futures::FutureExt;
+use tracing::Instrument;
 
-use super::{Shared, dispatch::Dispatch};
+use super::{
+    Shared,
+    dispatch::{Entry, Handlers},
+};
 use crate::{
-    Envelope, Error, ErrorKind, EventContext, EventSource, HandlerError, Mark, ProcessedEventStore,
-    error_chain,
+    Delivery, Envelope, Error, ErrorKind, EventContext, EventId, EventSource, HandlerError, Mark,
+    ProcessedEventStore, TraceContext, cloudevents, error_chain, trace,
 };
 
 /// How much longer than its handlers a transaction may live: enough to be rolled back.
 const ROLLBACK: Duration = Duration::from_secs(5);
 
-/// How a try ended well.
-pub(super) enum Outcome {
-    /// The effect is committed.
-    Handled,
-    /// It was, before.
-    Repeat,
+/// An event with its handlers.
+pub(super) struct Work<'a, Tx> {
+    /// Which delivery of the batch it is.
+    pub(super) index: usize,
+    pub(super) delivery: &'a Delivery,
+    pub(super) event_id: EventId,
+    pub(super) entry: &'a Entry<Tx>,
 }
 
 /// How a try failed: the transaction is rolled back, or its outcome is for the marks to tell.
 pub(super) enum Failed {
     /// The surroundings: no attempt is charged.
     Infrastructure(Error),
+    /// The record is no event, whatever its id and type say: no handler ran.
+    Unreadable(Error),
     /// The event or its handler.
     Event { kind: ErrorKind, reason: String, permanent: bool },
 }
 
-type Handlers<P> = [Arc<dyn Dispatch<<P as ProcessedEventStore>::Tx>>];
-
 impl<S: EventSource, P: ProcessedEventStore> Shared<S, P> {
-    pub(super) async fn attempt(
-        &self,
-        envelope: &Envelope,
-        handlers: &Handlers<P>,
-    ) -> Result<Outcome, Failed> {
+    /// Handles events in order in one transaction, and says which were repeats.
+    pub(super) async fn attempt(&self, works: &[Work<'_, P::Tx>]) -> Result<Vec<Mark>, Failed> {
         let name = &self.settings.name;
         let limit = self.settings.handler_timeout + ROLLBACK;
+        let ids: Vec<EventId> = works.iter().map(|work| work.event_id).collect();
         let mut tx = self.inbox.begin(limit).await.map_err(|error| self.judge(error))?;
-        let marks = match self.inbox.mark(&mut tx, name, &[envelope.event_id]).await {
+        let marks = match self.inbox.mark(&mut tx, name, &ids).await {
             Ok(marks) => marks,
             Err(error) => {
                 self.roll_back(tx).await;
                 return Err(self.judge(error));
             }
         };
-        if marks.first() != Some(&Mark::First) {
+        if !marks.contains(&Mark::First) {
             self.roll_back(tx).await;
-            return Ok(Outcome::Repeat);
+            return Ok(marks);
         }
-        if let Err(failed) = self.handle(&mut tx, envelope, handlers).await {
-            self.roll_back(tx).await;
-            return Err(failed);
+        let new = works.iter().zip(&marks).filter(|(_, mark)| **mark == Mark::First);
+        for (work, _) in new {
+            if let Err(failed) = self.handle(&mut tx, work).await {
+                self.roll_back(tx).await;
+                return Err(failed);
+            }
         }
         self.inbox.commit(tx).await.map_err(|error| self.judge_commit(error))?;
-        Ok(Outcome::Handled)
+        Ok(marks)
     }
 
-    async fn handle(
-        &self,
-        tx: &mut P::Tx,
-        envelope: &Envelope,
-        handlers: &Handlers<P>,
-    ) -> Result<(), Failed> {
-        let mut context = EventContext::caused_by(envelope);
-        context.consumer = Some(self.settings.name.clone());
-        let work = context.scope(async {
+    async fn handle(&self, tx: &mut P::Tx, work: &Work<'_, P::Tx>) -> Result<(), Failed> {
+        let Handlers::Transactional(handlers) = &work.entry.handlers else { return Ok(()) };
+        let envelope = &read(work.delivery).map_err(Failed::Unreadable)?;
+        self.guard(envelope, async {
             for handler in handlers {
                 handler.dispatch(tx, envelope).await?;
             }
-            Ok::<_, HandlerError>(())
-        });
+            Ok(())
+        })
+        .await
+    }
+
+    /// Runs an event's handlers that have no transaction.
+    pub(super) async fn handle_outside(&self, work: &Work<'_, P::Tx>) -> Result<(), Failed> {
+        let Handlers::AtLeastOnce(handlers) = &work.entry.handlers else { return Ok(()) };
+        let envelope = &read(work.delivery).map_err(Failed::Unreadable)?;
+        self.guard(envelope, async {
+            for handler in handlers {
+                handler.dispatch(envelope).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Marks events whose handlers have run, in a transaction of its own.
+    pub(super) async fn mark_handled(&self, events: &[EventId]) -> Result<(), Error> {
+        let mut tx = self.inbox.begin(ROLLBACK).await?;
+        match self.inbox.mark(&mut tx, &self.settings.name, events).await {
+            Ok(_) => self.inbox.commit(tx).await,
+            Err(error) => {
+                self.roll_back(tx).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives handlers their context, their time and a net below.
+    async fn guard(
+        &self,
+        envelope: &Envelope,
+        work: impl Future<Output = Result<(), HandlerError>> + Send,
+    ) -> Result<(), Failed> {
+        let span = tracing::info_span!(
+            "relaybox.handle",
+            otel.kind = "consumer",
+            consumer = %self.settings.name,
+            event_type = %envelope.event_type,
+            event_id = %envelope.event_id,
+            trace_id = envelope.metadata.trace.as_ref().map(TraceContext::trace_id),
+        );
+        if let Some(context) = &envelope.metadata.trace {
+            trace::set_parent(&span, context);
+        }
+        let mut context = EventContext::caused_by(envelope);
+        context.consumer = Some(self.settings.name.clone());
         // A handler that panicked leaves nothing behind but the transaction, which is rolled back.
-        let work = AssertUnwindSafe(work).catch_unwind();
+        let work = AssertUnwindSafe(context.scope(work)).catch_unwind().instrument(span);
         match tokio::time::timeout(self.settings.handler_timeout, work).await {
             Ok(Ok(Ok(()))) => Ok(()),
             Ok(Ok(Err(error))) => Err(self.judge_handler(&error)),
@@ -145,6 +193,14 @@ impl<S: EventSource, P: ProcessedEventStore> Shared<S, P> {
             },
         }
     }
+}
+
+/// The event in a record.
+pub(super) fn read(delivery: &Delivery) -> Result<Envelope, Error> {
+    let value = delivery.value.clone().ok_or_else(|| {
+        Error::new(ErrorKind::Decode, "read a record").detail("it is a tombstone, not an event")
+    })?;
+    cloudevents::parse(delivery.key.as_deref(), delivery.headers(), value)
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {

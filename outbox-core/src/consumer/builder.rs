@@ -4,9 +4,11 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use serde::de::DeserializeOwned;
 
+use tokio::sync::RwLock;
+
 use super::{Consumer, Shared, dispatch::Registry};
 use crate::{
-    Clock, Codec, ConsumerName, DeadLetterNotice, DomainEvent, Error, ErrorKind, ErrorNotice,
+    AtLeastOnceHandler, Clock, Codec, ConsumerName, DeadLetterNotice, DomainEvent, ErrorNotice,
     EventHandler, EventSource, JsonCodec, ProcessedEventStore, Result, RetryPolicy, SystemClock,
     hooks::Hooks,
 };
@@ -31,6 +33,9 @@ pub(super) struct Settings {
     pub(super) retry: RetryPolicy,
     pub(super) handler_timeout: Duration,
     pub(super) drain_timeout: Duration,
+    pub(super) max_batch: usize,
+    pub(super) concurrency: usize,
+    pub(super) keep_marks: Option<Duration>,
     pub(super) hooks: Hooks,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) seed: Option<u64>,
@@ -54,6 +59,9 @@ pub struct ConsumerBuilder<S, P: ProcessedEventStore, C = JsonCodec> {
     retry: RetryPolicy,
     handler_timeout: Duration,
     drain_timeout: Duration,
+    max_batch: usize,
+    concurrency: usize,
+    keep_marks: Option<Duration>,
     hooks: Hooks,
     clock: Arc<dyn Clock>,
     seed: Option<u64>,
@@ -71,6 +79,9 @@ impl<S: EventSource, P: ProcessedEventStore> ConsumerBuilder<S, P> {
             retry: RetryPolicy::default(),
             handler_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),
+            max_batch: 100,
+            concurrency: 1,
+            keep_marks: None,
             hooks: Hooks::default(),
             clock: Arc::new(SystemClock),
             seed: None,
@@ -92,6 +103,19 @@ impl<S: EventSource, P: ProcessedEventStore, C: Codec> ConsumerBuilder<S, P, C> 
         self
     }
 
+    /// Registers a handler that has no transaction, for all event types of `E`: it runs at least once.
+    ///
+    /// Several may be registered for one event type: they run in the order of registration, and when
+    /// one fails, all run again.
+    pub fn on_at_least_once<E, H>(mut self, handler: H) -> Self
+    where
+        E: DomainEvent + DeserializeOwned + Send + Sync + 'static,
+        H: AtLeastOnceHandler<E>,
+    {
+        self.registry.register_at_least_once::<E, H, C>(handler, self.codec.clone());
+        self
+    }
+
     /// Replaces JSON for the handlers that are registered after.
     pub fn codec<D: Codec>(self, codec: D) -> ConsumerBuilder<S, P, D> {
         let Self {
@@ -104,6 +128,9 @@ impl<S: EventSource, P: ProcessedEventStore, C: Codec> ConsumerBuilder<S, P, C> 
             retry,
             handler_timeout,
             drain_timeout,
+            max_batch,
+            concurrency,
+            keep_marks,
             hooks,
             clock,
             seed,
@@ -118,6 +145,9 @@ impl<S: EventSource, P: ProcessedEventStore, C: Codec> ConsumerBuilder<S, P, C> 
             retry,
             handler_timeout,
             drain_timeout,
+            max_batch,
+            concurrency,
+            keep_marks,
             hooks,
             clock,
             seed,
@@ -142,9 +172,37 @@ impl<S: EventSource, P: ProcessedEventStore, C: Codec> ConsumerBuilder<S, P, C> 
         self
     }
 
-    /// Sets how long a shutdown or a rebalance waits for the event under way. Default 10 s.
+    /// Sets how long a shutdown or a rebalance waits for the transaction under way. Default 10 s.
     pub fn drain_timeout(mut self, timeout: Duration) -> Self {
         self.drain_timeout = timeout;
+        self
+    }
+
+    /// Sets how many events of a partition share a transaction at most, at least one. Default 100.
+    ///
+    /// Batches are smaller while handlers are slow, so that no transaction lasts long. When a handler
+    /// fails, its batch is rolled back and its events are handled one by one.
+    pub fn max_batch(mut self, events: usize) -> Self {
+        self.max_batch = events.max(1);
+        self
+    }
+
+    /// Sets how many transactions of a partition may be under way at once, at least one. Default 1.
+    ///
+    /// Events with the same record key stay in order; those with different keys may overtake each
+    /// other. The offset moves on only as far as everything before it is done.
+    pub fn concurrency(mut self, transactions: usize) -> Self {
+        self.concurrency = transactions.max(1);
+        self
+    }
+
+    /// Removes this consumer's marks when they are older than `age`, in bounded batches while it runs.
+    /// They are kept for ever by default.
+    ///
+    /// Keep them longer than the broker keeps records: a record whose mark is gone would be handled
+    /// again if it is delivered again. The consumer warns when it finds that they are kept for less.
+    pub fn keep_marks(mut self, age: Duration) -> Self {
+        self.keep_marks = Some(age);
         self
     }
 
@@ -178,24 +236,28 @@ impl<S: EventSource, P: ProcessedEventStore, C: Codec> ConsumerBuilder<S, P, C> 
     /// Builds it.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] when the name is none, or when no handler was registered.
+    /// [`ErrorKind::Invalid`] when the name is none, when no handler was registered, or when an event
+    /// type has handlers with and without a transaction.
+    ///
+    /// [`ErrorKind::Invalid`]: crate::ErrorKind::Invalid
     pub fn build(self) -> Result<Consumer<S, P>> {
-        if self.registry.is_empty() {
-            return Err(Error::new(ErrorKind::Invalid, "build a consumer")
-                .detail("it has no handler; register one with `on`"));
-        }
+        self.registry.check()?;
         let settings = Settings {
             name: ConsumerName::new(self.name)?,
             unknown: self.unknown,
             retry: self.retry,
             handler_timeout: self.handler_timeout,
             drain_timeout: self.drain_timeout,
+            max_batch: self.max_batch,
+            concurrency: self.concurrency,
+            keep_marks: self.keep_marks,
             hooks: self.hooks,
             clock: self.clock,
             seed: self.seed,
         };
         let Self { source, inbox, registry, .. } = self;
-        Ok(Consumer { shared: Arc::new(Shared { source, inbox, registry, settings }) })
+        let turn = RwLock::new(());
+        Ok(Consumer { shared: Arc::new(Shared { source, inbox, registry, settings, turn }) })
     }
 }
 

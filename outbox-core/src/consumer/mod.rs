@@ -3,13 +3,21 @@
 mod attempt;
 mod builder;
 mod dispatch;
+mod giving_up;
+mod glance;
+mod housekeeping;
 mod lane;
+mod outside;
+mod pace;
+mod patience;
+mod progress;
+mod strand;
 #[cfg(test)]
 mod tests;
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{sync::RwLock, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -18,6 +26,7 @@ use self::{
     builder::Settings,
     dispatch::Registry,
     lane::{Lane, Stop},
+    patience::Patience,
 };
 use crate::{
     Delivery, Error, EventSource, Partition, ProcessedEventStore, Received, Result, error_chain,
@@ -74,6 +83,8 @@ struct Shared<S, P: ProcessedEventStore> {
     inbox: P,
     registry: Registry<P::Tx>,
     settings: Settings,
+    /// Shared by all that handle; taken alone by whoever must know what a crash came from.
+    turn: RwLock<()>,
 }
 
 /// A partition with a batch out.
@@ -90,8 +101,8 @@ impl<S: EventSource, P: ProcessedEventStore> Consumer<S, P> {
         ConsumerBuilder::new(name.into(), source, inbox)
     }
 
-    /// Handles events until `shutdown` is cancelled; then finishes the event each partition is at, up
-    /// to the drain timeout, and leaves the group.
+    /// Handles events until `shutdown` is cancelled; then finishes the transaction each partition is at,
+    /// up to the drain timeout, and leaves the group.
     ///
     /// An unreachable database ends nothing: it waits with backoff, tells `on_error`, and goes on. So
     /// does a broker's refusal; a broker that is merely away, the source waits for by itself.
@@ -107,6 +118,12 @@ impl<S: EventSource, P: ProcessedEventStore> Consumer<S, P> {
         let settings = &self.shared.settings;
         let mut backoff = Backoff::new(settings.retry.clone(), settings.rng());
         let mut lanes = Lanes::new(Arc::clone(&self.shared));
+        // Dropped, and so ended, with this future.
+        let mut beside = JoinSet::new();
+        beside.spawn(Arc::clone(&self.shared).watch());
+        if let Some(age) = settings.keep_marks {
+            beside.spawn(Arc::clone(&self.shared).purge(age, shutdown.clone()));
+        }
         let mut resume_at = Instant::now();
         let ended = loop {
             let abort_at = lanes.next_abort();
@@ -133,6 +150,7 @@ impl<S: EventSource, P: ProcessedEventStore> Consumer<S, P> {
             }
         };
         lanes.drain().await;
+        drop(beside);
         match tokio::time::timeout(settings.drain_timeout, self.shared.source.close()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
@@ -246,7 +264,7 @@ impl<S: EventSource, P: ProcessedEventStore> Lanes<S, P> {
 }
 
 impl Busy {
-    /// Lets the event under way finish, within `patience`.
+    /// Lets the transaction under way finish, within `patience`.
     fn soft(&mut self, patience: Duration) {
         self.stop.soft.cancel();
         self.abort_at.get_or_insert(Instant::now() + patience);
@@ -254,6 +272,10 @@ impl Busy {
 }
 
 impl<S, P: ProcessedEventStore> Shared<S, P> {
+    fn patience(&self) -> Patience {
+        Patience::new(Backoff::new(self.settings.retry.clone(), self.settings.rng()))
+    }
+
     fn report(&self, error: &Error, retry_in: Duration) {
         warn!(
             consumer = %self.settings.name,

@@ -107,7 +107,7 @@ impl Headers {
     /// Whether a record header of this name is a free one, not one that the library sends itself.
     #[must_use]
     pub fn is_free(name: &str) -> bool {
-        check_name(name).is_ok()
+        is_free(name)
     }
 
     fn bytes(&self) -> usize {
@@ -122,21 +122,30 @@ impl fmt::Debug for Headers {
     }
 }
 
-fn check_name(name: &str) -> Result<()> {
-    let characters = !name.is_empty()
+fn is_free(name: &str) -> bool {
+    !is_reserved(name) && has_free_form(name)
+}
+
+fn has_free_form(name: &str) -> bool {
+    !name.is_empty()
         && name.len() <= MAX_HEADER_NAME
         && name.bytes().all(|b| {
             b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.')
-        });
-    let reserved =
-        RESERVED.contains(&name) || RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-    if characters && !reserved {
+        })
+}
+
+fn is_reserved(name: &str) -> bool {
+    RESERVED.contains(&name) || RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+fn check_name(name: &str) -> Result<()> {
+    if is_free(name) {
         return Ok(());
     }
     Err(Error::new(ErrorKind::Invalid, "name a header").detail(format!(
         "{:?} is {}",
         name.chars().take(80).collect::<String>(),
-        if reserved {
+        if is_reserved(name) {
             "sent by the library itself".to_owned()
         } else {
             format!("not 1 to {MAX_HEADER_NAME} lower-case letters, digits, '-', '_' or '.'")

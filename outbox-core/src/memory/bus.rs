@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 
 use super::Faults;
 use crate::{
-    ConsumerName, Envelope, Error, ErrorKind, EventBus, Offset, Receipt, Record, Result, TopicName,
-    cloudevents,
+    ConsumerName, Envelope, Error, ErrorKind, EventBus, HeaderName, Offset, Receipt, Record,
+    Result, TopicName, cloudevents,
 };
 
 const PARTITIONS: usize = 4;
@@ -58,13 +58,17 @@ pub struct StoredRecord {
     /// The value.
     pub value: Option<Bytes>,
     /// Names and values, in order.
-    pub headers: Vec<(String, Bytes)>,
+    pub headers: Vec<(HeaderName, Bytes)>,
 }
 
 impl StoredRecord {
     /// A record of any content, as a stranger may write it.
     #[must_use]
-    pub fn new(key: Option<Bytes>, value: Option<Bytes>, headers: Vec<(String, Bytes)>) -> Self {
+    pub fn new(
+        key: Option<Bytes>,
+        value: Option<Bytes>,
+        headers: Vec<(HeaderName, Bytes)>,
+    ) -> Self {
         Self { key, value, headers }
     }
 
@@ -199,7 +203,7 @@ impl State {
         }
         let mut headers = Vec::new();
         cloudevents::headers(&record.envelope, |name, value| {
-            headers.push((name.to_owned(), Bytes::copy_from_slice(value)));
+            headers.push((name.into(), Bytes::copy_from_slice(value)));
         });
         let key = Bytes::copy_from_slice(record.envelope.key().as_str().as_bytes());
         let record_as_stored = StoredRecord::new(Some(key), Some(payload.clone()), headers);
@@ -207,9 +211,7 @@ impl State {
     }
 
     pub(super) fn append(&mut self, topic: &TopicName, record: StoredRecord) -> Receipt {
-        let mut hasher = DefaultHasher::new();
-        record.key.hash(&mut hasher);
-        let at = usize::try_from(hasher.finish() % PARTITIONS as u64).expect("a small number");
+        let at = partition_of(record.key.as_deref());
         let partitions =
             self.topics.entry(topic.clone()).or_insert_with(|| vec![Vec::new(); PARTITIONS]);
         partitions[at].push(record);
@@ -236,6 +238,13 @@ impl State {
     pub(super) fn partitions() -> std::ops::Range<usize> {
         0..PARTITIONS
     }
+}
+
+/// Which partition the records of a key go to.
+pub(crate) fn partition_of(key: Option<&[u8]>) -> usize {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    usize::try_from(hasher.finish() % PARTITIONS as u64).expect("a small number")
 }
 
 impl Default for State {

@@ -1,6 +1,6 @@
 //! The consumer's side of the in-memory database.
 
-use std::{collections::HashSet, error::Error as StdError, time::Duration};
+use std::{error::Error as StdError, time::Duration};
 
 use async_trait::async_trait;
 use tokio::time::Instant;
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     ConsumerName, Error, ErrorKind, EventId, Failure, GivenUpAt, Mark, Offset, Partition,
-    ProcessedEventStore, Result,
+    ProcessedEventStore, Result, TopicName,
 };
 
 #[async_trait]
@@ -89,22 +89,77 @@ impl ProcessedEventStore for MemoryStore {
         })
     }
 
-    async fn purge(&self, age: Duration, limit: u32) -> Result<u64> {
+    async fn known(&self, consumer: &ConsumerName, events: &[EventId]) -> Result<Vec<Mark>> {
+        self.shared.faults.step("look up marks", || {
+            let state = self.shared.lock();
+            let mark = |event: &EventId| match state.marks.get(&(consumer.clone(), *event)) {
+                Some(MarkRow::Committed(_)) => Mark::Repeat,
+                Some(MarkRow::Open(_)) | None => Mark::First,
+            };
+            Ok(events.iter().map(mark).collect())
+        })
+    }
+
+    async fn started(
+        &self,
+        consumer: &ConsumerName,
+        partition: &Partition,
+        place: Offset,
+    ) -> Result<u32> {
+        self.shared.faults.step("note a start", || {
+            let mut state = self.shared.lock();
+            let row = state.starts.entry(whose(consumer, partition)).or_default();
+            let known = row.place == Some(place) || row.attempt_place == Some(place);
+            row.starts = if known { row.starts + 1 } else { 1 };
+            row.place = Some(place);
+            Ok(row.starts)
+        })
+    }
+
+    async fn attempted(
+        &self,
+        consumer: &ConsumerName,
+        partition: &Partition,
+        place: Offset,
+    ) -> Result<u32> {
+        self.shared.faults.step("note an attempt", || {
+            let mut state = self.shared.lock();
+            let row = state.starts.entry(whose(consumer, partition)).or_default();
+            row.attempts = if row.attempt_place == Some(place) { row.attempts + 1 } else { 1 };
+            row.attempt_place = Some(place);
+            Ok(row.attempts)
+        })
+    }
+
+    async fn stopped(&self, consumer: &ConsumerName, partition: &Partition) -> Result<()> {
+        self.shared.faults.step("note an orderly stop", || {
+            self.shared.lock().starts.remove(&whose(consumer, partition));
+            Ok(())
+        })
+    }
+
+    async fn purge(&self, consumer: &ConsumerName, age: Duration, limit: u32) -> Result<u64> {
         let mut state = self.shared.lock();
         let now = Instant::now();
-        let old: HashSet<_> = state
+        let mut old: Vec<_> = state
             .marks
             .iter()
-            .filter(|(_, mark)| matches!(mark, MarkRow::Committed(at) if now - *at >= age))
-            .map(|(key, _)| key.clone())
-            .take(limit as usize)
+            .filter(|((by, _), _)| by == consumer)
+            .filter_map(|(key, mark)| match mark {
+                MarkRow::Committed(at) if now - *at >= age => Some((*at, key.clone())),
+                _ => None,
+            })
             .collect();
-        state.marks.retain(|key, _| !old.contains(key));
+        old.sort_by_key(|(at, _)| *at);
+        old.truncate(limit as usize);
+        for (_, key) in &old {
+            state.marks.remove(key);
+        }
         let left = limit as usize - old.len();
         let notes: Vec<_> = state
             .given_up
             .iter()
-            .filter(|(_, (_, noted))| now - *noted >= age)
+            .filter(|((by, ..), (_, noted))| by == consumer && now - *noted >= age)
             .map(|(place, _)| place.clone())
             .take(left)
             .collect();
@@ -132,4 +187,8 @@ impl State {
             Some(_) => Some(Mark::Repeat),
         }
     }
+}
+
+fn whose(consumer: &ConsumerName, partition: &Partition) -> (ConsumerName, TopicName, i32) {
+    (consumer.clone(), partition.topic.clone(), partition.number)
 }

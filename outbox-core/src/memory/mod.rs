@@ -39,6 +39,8 @@ mod store;
 mod tests;
 mod tx;
 
+#[cfg(test)]
+pub(crate) use self::bus::partition_of;
 pub use self::{
     bus::{MemoryBus, StoredRecord},
     faults::{Fault, Faults},

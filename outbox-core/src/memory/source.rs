@@ -13,8 +13,8 @@ use super::{
     bus::{Broker, State},
 };
 use crate::{
-    ConsumerName, Delivery, Error, ErrorKind, EventSource, Failure, Offset, Partition, Received,
-    Result, TopicName,
+    ConsumerName, Delivery, Error, ErrorKind, EventSource, Failure, Offset, Partition,
+    PartitionStats, Received, Result, SourceStats, TopicName, TopicStats,
 };
 
 const MAX_BATCH: usize = 100;
@@ -128,7 +128,7 @@ impl EventSource for MemorySource {
         let topic = TopicName::new(format!("{}.dlq", delivery.partition.topic))?;
         let mut headers = delivery.headers.clone();
         let added = failure.headers(delivery).into_iter();
-        headers.extend(added.map(|(name, value)| (name.to_owned(), Bytes::from(value))));
+        headers.extend(added.map(|(name, value)| (name.into(), Bytes::from(value))));
         let record = StoredRecord::new(delivery.key.clone(), delivery.value.clone(), headers);
         self.broker.faults.step("write a dead letter", || {
             self.broker.lock().append(&topic, record);
@@ -136,6 +136,30 @@ impl EventSource for MemorySource {
         })?;
         self.broker.changed.notify_waiters();
         Ok(())
+    }
+
+    async fn stats(&self) -> Result<SourceStats> {
+        let state = self.broker.lock();
+        let committed = &state.groups[&self.group].committed;
+        let mut stats = SourceStats::default();
+        for topic in &self.topics {
+            for number in State::partitions() {
+                let from = committed.get(&(topic.clone(), number)).copied().unwrap_or(0);
+                let lag = state.read(topic, number, from, usize::MAX).count() as u64;
+                let partition = self.partition(topic.clone(), number);
+                stats.partitions.push(PartitionStats::new(
+                    topic.clone(),
+                    partition.number,
+                    Some(lag),
+                ));
+            }
+            let dead_letters = TopicName::new(format!("{topic}.dlq"))?;
+            let count = |number| state.read(&dead_letters, number, 0, usize::MAX).count() as u64;
+            let mut figures = TopicStats::new(topic.clone());
+            figures.dead_letters = Some(State::partitions().map(count).sum());
+            stats.topics.push(figures);
+        }
+        Ok(stats)
     }
 
     async fn close(&self) -> Result<()> {

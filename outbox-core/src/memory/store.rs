@@ -40,7 +40,17 @@ pub(super) struct State {
     pub(super) marks: HashMap<(ConsumerName, EventId), MarkRow>,
     /// With the time of the note.
     pub(super) given_up: HashMap<(ConsumerName, TopicName, i32, Offset), (GivenUpAt, Instant)>,
+    pub(super) starts: HashMap<(ConsumerName, TopicName, i32), StartRow>,
     pub(super) values: BTreeMap<String, String>,
+}
+
+/// How often a consumer began on a partition at the same place, and tried what is at one.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct StartRow {
+    pub(super) place: Option<Offset>,
+    pub(super) starts: u32,
+    pub(super) attempt_place: Option<Offset>,
+    pub(super) attempts: u32,
 }
 
 #[derive(Debug, Clone)]

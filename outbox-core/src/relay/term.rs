@@ -29,6 +29,9 @@ const STALLED: Duration = Duration::from_secs(10);
 
 /// How long it waits between looks, at most, during the first seconds of silence.
 const LULL: Duration = Duration::from_millis(25);
+/// When those seconds are over, and how much slower than silence the wait grows from then on.
+const LULL_OVER: Duration = Duration::from_secs(12);
+const LULL_SHARE: u32 = 40;
 /// How often what was published is settled, if there is not much of it.
 const SETTLE_EVERY: Duration = Duration::from_millis(20);
 /// How long counting what waits may take.
@@ -390,7 +393,8 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
         self.idle = if rows.is_empty() {
             // The longer nothing has come, the longer it may take until it is noticed that something did.
             let silence = now.saturating_duration_since(self.last_event);
-            let lull = (silence / 400).max(LULL).clamp(min, max);
+            let lull = LULL + silence.saturating_sub(LULL_OVER) / LULL_SHARE;
+            let lull = lull.clamp(min, max);
             (self.idle * 2).min(lull)
         } else {
             self.last_event = now;

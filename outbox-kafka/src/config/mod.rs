@@ -149,11 +149,20 @@ impl KafkaConfig {
             .set("enable.partition.eof", "false")
             .set("isolation.level", "read_committed");
         set_default(&mut config, "partition.assignment.strategy", "cooperative-sticky");
-        // A partition's prefetch. Each is polled by itself, so these bound every partition, and a
+        // What waits here for its turn: of each partition some batches, for each is polled by itself. A
         // full one asks again soon rather than after librdkafka's second.
-        set_default(&mut config, "queued.min.messages", "10000");
-        set_default(&mut config, "queued.max.messages.kbytes", "4096");
-        set_default(&mut config, "fetch.queue.backoff.ms", "10");
+        set_default(&mut config, "queued.min.messages", "2000");
+        set_default(&mut config, "queued.max.messages.kbytes", "1024");
+        set_default(&mut config, "fetch.queue.backoff.ms", "5");
+        // Compressed bytes, which may be a tenth of what they become here: with librdkafka's megabyte a
+        // partition, a backlog that compresses well takes hundreds of megabytes of memory. A producer's
+        // batch comes as a whole even so.
+        if config.get("max.partition.fetch.bytes").is_none() {
+            set_default(&mut config, "fetch.message.max.bytes", "32768");
+        }
+        set_default(&mut config, "fetch.max.bytes", "131072");
+        // Concerns producers, but `fetch.max.bytes` may not be below it.
+        config.set("message.max.bytes", "1000");
         // A topic that is made after its consumer started is found so soon.
         set_default(&mut config, "topic.metadata.refresh.interval.ms", "10000");
         Ok(config)
@@ -337,6 +346,33 @@ mod tests {
         let config = KafkaConfig::new("localhost:1").set("compression.type", "none").unwrap();
         assert_eq!(config.producer().unwrap().get("compression.type"), Some("none"));
         assert_eq!(config.producer().unwrap().get("acks"), Some("all"));
+    }
+
+    #[test]
+    fn a_consumer_commits_only_when_told_and_rebalances_cooperatively_unless_told_otherwise() {
+        let config = KafkaConfig::new("localhost:1");
+        let settings = config.clone().consumer().unwrap();
+        for (name, value) in [
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("isolation.level", "read_committed"),
+            ("partition.assignment.strategy", "cooperative-sticky"),
+        ] {
+            assert_eq!(settings.get(name), Some(value), "{name}");
+        }
+        let eager = config.set("partition.assignment.strategy", "range").unwrap();
+        let eager = eager.consumer().unwrap();
+        assert_eq!(eager.get("partition.assignment.strategy"), Some("range"));
+    }
+
+    #[test]
+    fn what_concerns_producers_and_a_settings_other_name_are_no_trouble_to_a_consumer() {
+        let config = KafkaConfig::new("localhost:1").set("message.max.bytes", "2000000").unwrap();
+        let config = config.set("max.partition.fetch.bytes", "65536").unwrap();
+        let settings = config.consumer().unwrap();
+        assert_eq!(settings.get("max.partition.fetch.bytes"), Some("65536"));
+        assert_eq!(settings.get("fetch.message.max.bytes"), None);
+        settings.create::<rdkafka::consumer::BaseConsumer>().unwrap();
     }
 
     #[cfg(not(feature = "tls"))]

@@ -10,7 +10,9 @@ use std::{
     time::Duration,
 };
 
-use rdkafka::{TopicPartitionList, consumer::base_consumer::PartitionQueue, error::KafkaError};
+use rdkafka::{
+    Message, TopicPartitionList, consumer::base_consumer::PartitionQueue, error::KafkaError,
+};
 use relaybox_core::{Delivery, Error, ErrorKind, Offset, Partition, Received, Result, TopicName};
 
 use super::{context::Context, record};
@@ -26,6 +28,15 @@ pub(super) struct Limits {
     pub(super) bytes: usize,
 }
 
+/// Which records of a partition wait: those that are not acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// From here on.
+    From(Offset),
+    /// Nothing was given out yet.
+    Unknown,
+}
+
 /// The partitions of this member.
 #[derive(Default)]
 pub(super) struct Assignment {
@@ -36,6 +47,8 @@ pub(super) struct Assignment {
     /// Partitions that are being taken away while a batch of theirs is out.
     revoked: VecDeque<Partition>,
     error: Option<Error>,
+    /// Whether somebody must find out where a partition begins before it gives anything.
+    begins_are_looked_up: bool,
 }
 
 /// A partition since one assignment.
@@ -46,12 +59,19 @@ struct Held {
     ready: Arc<AtomicBool>,
     /// First and last offset of the batch that is out.
     out: Option<(Offset, Offset)>,
+    /// The first offset that is to be given out, or the first that was.
+    begin: Option<Offset>,
     /// The first offset that was not given out yet, once something was.
     position: Option<Offset>,
     /// The first offset that was not acknowledged, once something was.
     acknowledged: Option<Offset>,
     /// Whether the broker doesn't know of that yet.
     uncommitted: bool,
+    /// Nobody knows yet where to begin, so nothing is given out.
+    unplaced: bool,
+    /// Nothing before is to be given out. librdkafka, when it learns late that the group has no offset,
+    /// begins by its own rule, whatever it was told meanwhile.
+    floor: Option<Offset>,
     /// Where to go back to before anything is given out again.
     rewind: Option<Offset>,
     /// Being taken away: nothing is given out any more.
@@ -59,6 +79,10 @@ struct Held {
 }
 
 impl Assignment {
+    pub(super) fn new(begins_are_looked_up: bool) -> Self {
+        Self { begins_are_looked_up, ..Self::default() }
+    }
+
     /// What a caller of `receive` gets now.
     pub(super) fn next(&mut self, limits: Limits) -> Option<Result<Received>> {
         if let Some(partition) = self.revoked.pop_front() {
@@ -147,9 +171,12 @@ impl Assignment {
             queue,
             ready,
             out: None,
+            begin: None,
             position: None,
             acknowledged: None,
             uncommitted: false,
+            unplaced: self.begins_are_looked_up,
+            floor: None,
             rewind: None,
             leaving: false,
         };
@@ -186,6 +213,17 @@ impl Assignment {
             }
         }
         offsets
+    }
+
+    /// What of each partition waits.
+    pub(super) fn waiting(&self) -> Vec<(Place, Waiting)> {
+        let from = |held: &Held| held.acknowledged.or(held.begin);
+        self.held
+            .iter()
+            .map(|(place, held)| {
+                (place.clone(), from(held).map_or(Waiting::Unknown, Waiting::From))
+            })
+            .collect()
     }
 
     /// All places, to let go of.
@@ -236,8 +274,28 @@ impl Assignment {
             && held.rewind == Some(offset)
         {
             held.rewind = None;
+            held.begin.get_or_insert(offset);
             held.position = Some(offset);
             held.ready.store(true, Ordering::Release);
+        }
+    }
+
+    /// Partitions that wait for somebody to find out where they begin.
+    pub(super) fn unplaced(&self) -> Vec<(Place, u64)> {
+        self.held
+            .iter()
+            .filter(|(_, held)| held.unplaced && !held.leaving)
+            .map(|(place, held)| (place.clone(), held.partition.generation))
+            .collect()
+    }
+
+    /// Says where a partition begins; `None`: where librdkafka begins by itself.
+    pub(super) fn place(&mut self, place: &Place, generation: u64, begin: Option<Offset>) {
+        if let Some(held) = self.held.get_mut(place)
+            && held.partition.generation == generation
+        {
+            held.unplaced = false;
+            (held.floor, held.rewind) = (begin, begin);
         }
     }
 
@@ -254,6 +312,7 @@ impl Held {
     fn may_give(&self) -> bool {
         self.out.is_none()
             && self.rewind.is_none()
+            && !self.unplaced
             && !self.leaving
             && self.ready.load(Ordering::Acquire)
     }
@@ -266,7 +325,12 @@ impl Held {
         let mut failed = None;
         while deliveries.len() < limits.records && bytes < limits.bytes {
             match self.queue.poll(Duration::ZERO) {
+                Some(Ok(message)) if self.floor.is_some_and(|floor| message.offset() < floor) => {
+                    self.rewind = self.floor;
+                    break;
+                }
                 Some(Ok(message)) => {
+                    self.floor = None;
                     let (delivery, size) = record::delivery(self.partition.clone(), &message);
                     bytes += size;
                     deliveries.push(delivery);
@@ -284,6 +348,7 @@ impl Held {
             self.ready.store(true, Ordering::Release);
         }
         if let [first, .., last] | [first @ last] = &deliveries[..] {
+            self.begin.get_or_insert(first.offset);
             self.out = Some((first.offset, last.offset));
             self.position = Some(last.offset + 1);
         }

@@ -2,23 +2,32 @@
 
 mod assignment;
 mod context;
+mod offsets;
 mod poller;
 pub(crate) mod record;
 mod shared;
+mod stats;
 
 use std::{fmt, sync::Arc, thread, time::Duration};
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use rdkafka::{
     config::FromClientConfigAndContext,
     consumer::{BaseConsumer, Consumer as _},
 };
 use relaybox_core::{
     ConsumerName, Delivery, Error, ErrorKind, EventSource, Failure, Offset, Partition, Received,
-    Result, TopicName,
+    Result, SourceStats, TopicName,
 };
 
-use self::{assignment::Limits, context::Context, poller::Poller, shared::Shared};
+use self::{
+    assignment::{Assignment, Limits},
+    context::Context,
+    poller::Poller,
+    shared::Shared,
+    stats::Stats,
+};
 use crate::{
     KafkaConfig,
     client::Monitor,
@@ -31,16 +40,33 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(8);
 
 /// Receives from Kafka as a member of a consumer group.
 ///
-/// A thread of its own keeps the membership while handlers are slow. Records wait in librdkafka's
-/// queues, at most 4 MiB and one fetch per partition (`queued.max.messages.kbytes`), until
-/// [`receive`](EventSource::receive) takes a batch. Acknowledgements are committed at once, or
-/// gathered for 100 ms under load.
+/// A thread of its own keeps the membership while handlers are slow, however long they take.
+/// Acknowledgements are committed at once, or gathered for 100 ms under load.
 ///
+/// # Memory
+/// Records wait in librdkafka's queues until [`receive`](EventSource::receive) takes a batch: for each
+/// partition of this member up to 1 MiB (`queued.max.messages.kbytes`) and what one fetch brings
+/// (`fetch.message.max.bytes`, 32 KiB as sent, but at least one batch of its producer, and as much as
+/// that is when decompressed). So 12 partitions of well compressed records take some 70 MiB. Of a topic
+/// with hundreds of partitions, lower the first, or let more members share it; over a slow network,
+/// raise the second and `fetch.max.bytes`.
+///
+/// # Rebalances
+/// The group rebalances cooperatively (`cooperative-sticky`): partitions that stay are not interrupted.
 /// When a partition is taken away while a batch of it is out, the source waits for that batch for
-/// [`handover`](KafkaSourceBuilder::handover) and commits what was acknowledged. A header whose value
-/// is null is delivered as an empty one; one whose name is not UTF-8 as `\u{fffd}` with an empty
-/// value.
+/// [`handover`](KafkaSourceBuilder::handover) and commits what was acknowledged. When it was lost with
+/// the membership, nobody waits, and nothing of it is committed. Either way
+/// [`Received::Revoked`] says so.
 ///
+/// To share a group with members that rebalance eagerly, set `partition.assignment.strategy` to their
+/// strategy (`range`, `roundrobin`) with [`KafkaConfig::set`]: then every rebalance takes all partitions
+/// away, and each comes back as another one. A group never mixes the two.
+///
+/// # Headers
+/// A header whose value is null is delivered as an empty one; one whose name is not UTF-8 as
+/// `\u{fffd}` with an empty value.
+///
+/// # Outages
 /// The source gets over an outage by itself: it warns in the log, and
 /// [`receive`](EventSource::receive) waits. librdkafka reports "all brokers down" also while a client
 /// is merely connecting, so a caller is not told of it.
@@ -71,6 +97,7 @@ pub struct KafkaSource {
     shared: Arc<Shared>,
     limits: Limits,
     dead_letters: DeadLetters,
+    stats: Stats,
 }
 
 /// Where a group begins on a partition that it has no offset for.
@@ -81,6 +108,9 @@ pub enum StartAt {
     Earliest,
     /// With what is written from now on.
     Latest,
+    /// With the first record whose timestamp is this or later; with what is written from now on when
+    /// there is none. Partitions that are added to a topic later begin so, too.
+    Timestamp(DateTime<Utc>),
 }
 
 impl KafkaSource {
@@ -171,11 +201,16 @@ impl KafkaSourceBuilder {
         settings.set("group.id", group.as_str()).set(
             "auto.offset.reset",
             match start_at {
-                StartAt::Earliest => "earliest",
+                // For a time it is looked up; this is for when the group's offset has expired.
+                StartAt::Earliest | StartAt::Timestamp(_) => "earliest",
                 StartAt::Latest => "latest",
             },
         );
-        let shared = Arc::new(Shared::default());
+        let start_time = match start_at {
+            StartAt::Timestamp(time) => Some(time),
+            StartAt::Earliest | StartAt::Latest => None,
+        };
+        let shared = Arc::new(Shared::new(Assignment::new(start_time.is_some())));
         let context = Context::new(Arc::clone(&shared), Monitor::new(&config), handover);
         let mut consumer = BaseConsumer::from_config_and_context(&settings, context)
             .map_err(|error| error::convert(JOIN, error))?;
@@ -189,12 +224,13 @@ impl KafkaSourceBuilder {
         consumer.client().context().introduce(&consumer);
         let names: Vec<_> = topics.iter().map(TopicName::as_str).collect();
         consumer.subscribe(&names).map_err(|error| error::convert(JOIN, error))?;
-        let poller = Poller::new(consumer, Arc::clone(&shared));
+        let stats = Stats::new(config.clone(), topics, start_at, Arc::downgrade(&consumer));
+        let poller = Poller::new(consumer, Arc::clone(&shared), start_time);
         thread::Builder::new()
             .name("relaybox-consumer".to_owned())
             .spawn(move || poller.run())
             .map_err(|source| Error::new(ErrorKind::Other, JOIN).caused_by(source))?;
-        Ok(KafkaSource { shared, limits, dead_letters: DeadLetters::new(config) })
+        Ok(KafkaSource { shared, limits, dead_letters: DeadLetters::new(config), stats })
     }
 }
 
@@ -237,6 +273,18 @@ impl EventSource for KafkaSource {
     /// When the future is dropped, the delivery may be on the dead-letter topic or not.
     async fn dead_letter(&self, delivery: &Delivery, failure: &Failure) -> Result<()> {
         self.dead_letters.write(delivery, failure).await
+    }
+
+    /// Asks the brokers anew with each call, in at most 8 s: a request to each for the ends of this
+    /// member's partitions and for the dead-letter topics, none through the queues of records. How long
+    /// a topic keeps its records is asked every ten minutes, on a connection of its own.
+    ///
+    /// A partition's lag counts from the first record that was not acknowledged, so what is out or was
+    /// prefetched counts, too. Dead letters are all records of the dead-letter topic, whether they were
+    /// redriven or not. A figure that the brokers don't give, for want of a right or of the topic, is
+    /// `None`.
+    async fn stats(&self) -> Result<SourceStats> {
+        self.stats.ask(&self.shared).await
     }
 
     /// Batches that are out count as released. Afterwards nothing can be received or acknowledged.

@@ -5,19 +5,25 @@
 //! back.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
+use chrono::{DateTime, Utc};
 use rdkafka::{
     Message, Offset,
     consumer::{BaseConsumer, CommitMode, Consumer},
     error::KafkaError,
+    types::RDKafkaErrorCode as Code,
 };
 use relaybox_core::{ErrorKind, Result, TopicName};
 
 use super::{
+    assignment::Place,
     context::{Context, commit_now},
+    offsets::Question,
     shared::Shared,
 };
 use crate::error;
@@ -26,22 +32,38 @@ use crate::error;
 const TICK: Duration = Duration::from_millis(100);
 /// How long going back may take; it asks nobody but librdkafka's own threads.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long finding out where to begin may take, and how long it rests after a failure.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
+/// How long closing waits for a question about figures that is under way.
+const LAST_QUESTION: Duration = Duration::from_secs(6);
 
 pub(super) struct Poller {
     consumer: Arc<BaseConsumer<Context>>,
     shared: Arc<Shared>,
     next_commit: Instant,
+    /// Where a group begins that has no offset; `None`: librdkafka knows.
+    start_time: Option<DateTime<Utc>>,
+    next_look: Instant,
 }
 
 impl Poller {
-    pub(super) fn new(consumer: Arc<BaseConsumer<Context>>, shared: Arc<Shared>) -> Self {
-        Self { consumer, shared, next_commit: Instant::now() }
+    pub(super) fn new(
+        consumer: Arc<BaseConsumer<Context>>,
+        shared: Arc<Shared>,
+        start_time: Option<DateTime<Utc>>,
+    ) -> Self {
+        let now = Instant::now();
+        Self { consumer, shared, next_commit: now, start_time, next_look: now }
     }
 
     /// Works until the source is closed.
     pub(super) fn run(mut self) {
         while !self.shared.lock().closing {
             self.serve();
+            if let Some(time) = self.start_time {
+                self.place(time);
+            }
             self.rewind();
             self.commit();
             self.shared.bell.wait(TICK);
@@ -87,12 +109,45 @@ impl Poller {
         self.shared.report(error);
     }
 
+    /// Finds out where partitions begin that were assigned since. Not while they are assigned: the
+    /// whole group would wait.
+    fn place(&mut self, time: DateTime<Utc>) {
+        if Instant::now() < self.next_look {
+            return;
+        }
+        let unplaced = self.shared.lock().assignment.unplaced();
+        if unplaced.is_empty() {
+            return;
+        }
+        let places: Vec<_> = unplaced.iter().map(|(place, _)| place.clone()).collect();
+        match begins(&self.consumer, &places, time) {
+            Ok(begins) => {
+                if begins.len() < places.len() {
+                    self.next_look = Instant::now() + LOOK_PAUSE;
+                }
+                let mut state = self.shared.lock();
+                for (place, generation) in unplaced {
+                    if let Some(begin) = begins.get(&place) {
+                        state.assignment.place(&place, generation, *begin);
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "could not find out where to begin; trying again");
+                self.next_look = Instant::now() + LOOK_PAUSE;
+            }
+        }
+        self.shared.news.notify_waiters();
+    }
+
     fn rewind(&self) {
         let rewinds = self.shared.lock().assignment.rewinds();
         for (place, generation, offset) in rewinds {
             let (topic, number) = (place.0.as_str(), place.1);
             match self.consumer.seek(topic, number, Offset::Offset(offset), SEEK_TIMEOUT) {
                 Ok(()) => self.shared.lock().assignment.rewound(&place, generation, offset),
+                // It doesn't fetch yet.
+                Err(KafkaError::Seek(reason)) if reason == Code::State.to_string() => {}
                 Err(error) => {
                     tracing::warn!(%error, topic, number, "could not go back; trying again")
                 }
@@ -118,6 +173,35 @@ impl Poller {
     }
 }
 
+/// Where partitions begin; `None` where the group has been already. Those that no answer came for are
+/// missing.
+fn begins(
+    consumer: &BaseConsumer<Context>,
+    places: &[Place],
+    time: DateTime<Utc>,
+) -> Result<BTreeMap<Place, Option<relaybox_core::Offset>>> {
+    let question =
+        Question::new("find the time to begin at", consumer, Instant::now() + LOOK_TIMEOUT);
+    let mut begins = BTreeMap::new();
+    let mut fresh = Vec::new();
+    for (place, committed) in question.committed(places)? {
+        match committed {
+            Some(_) => drop(begins.insert(place, None)),
+            None => fresh.push(place),
+        }
+    }
+    // The ends first: a record that comes between the questions is found by its time, or is behind
+    // the end that we know.
+    let ends = question.at(&fresh, Offset::End)?;
+    for (place, found) in question.at(&fresh, Offset::Offset(time.timestamp_millis().max(0)))? {
+        let end = ends.get(&place).copied().flatten();
+        if let Some(begin) = found.or(end) {
+            begins.insert(place, Some(begin));
+        }
+    }
+    Ok(begins)
+}
+
 /// Commits what was acknowledged, and leaves the group.
 fn leave(consumer: Arc<BaseConsumer<Context>>, shared: &Shared) -> Result<()> {
     let offsets = {
@@ -126,6 +210,11 @@ fn leave(consumer: Arc<BaseConsumer<Context>>, shared: &Shared) -> Result<()> {
         state.assignment.remove(&places)
     };
     let committed = commit_now(&consumer, &offsets);
+    // Somebody may ask it for figures at this moment; whoever is last closes it.
+    let deadline = Instant::now() + LAST_QUESTION;
+    while Arc::strong_count(&consumer) > 1 && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(10));
+    }
     // The queues held the consumer, too, and are gone: this closes it.
     drop(consumer);
     committed

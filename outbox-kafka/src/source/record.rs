@@ -8,15 +8,18 @@ use rdkafka::{
     Message,
     message::{BorrowedMessage, Headers},
 };
-use relaybox_core::{Delivery, Partition};
+use relaybox_core::{Delivery, HeaderName, Partition};
 
 /// What stands for a header whose name is not UTF-8: rdkafka can't read it, nor its value.
 const UNREADABLE: &str = "\u{fffd}";
 
+/// Room for the values of the usual headers.
+const HEADER_BYTES: usize = 512;
+
 /// Copies a message, all its bytes into one buffer; gives their number, too.
 pub(crate) fn delivery(partition: Partition, message: &BorrowedMessage<'_>) -> (Delivery, usize) {
     let mut delivery = Delivery::new(partition, message.offset());
-    let mut buffer = Vec::with_capacity(message.key_len() + message.payload_len());
+    let mut buffer = Vec::with_capacity(message.key_len() + message.payload_len() + HEADER_BYTES);
     let mut copy = |bytes: &[u8]| {
         let start = buffer.len();
         buffer.extend_from_slice(bytes);
@@ -31,8 +34,10 @@ pub(crate) fn delivery(partition: Partition, message: &BorrowedMessage<'_>) -> (
             // rdkafka panics over a name that is not UTF-8; that must not cost the partition.
             let header = catch_unwind(AssertUnwindSafe(|| borrowed.get(index)));
             headers.push(match header {
-                Ok(header) => (header.key.to_owned(), copy(header.value.unwrap_or_default())),
-                Err(_) => (UNREADABLE.to_owned(), 0..0),
+                Ok(header) => {
+                    (HeaderName::from(header.key), copy(header.value.unwrap_or_default()))
+                }
+                Err(_) => (HeaderName::from(UNREADABLE), 0..0),
             });
         }
     }

@@ -34,6 +34,11 @@ pub(super) struct State {
 }
 
 impl Shared {
+    pub(super) fn new(assignment: Assignment) -> Self {
+        let state = State { assignment, ..State::default() };
+        Self { state: Mutex::new(state), ..Self::default() }
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

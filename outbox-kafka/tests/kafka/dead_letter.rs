@@ -14,9 +14,9 @@ fn delivery(topic: &TopicName) -> Delivery {
     delivery.key = Some(Bytes::from_static(&[0xff, 1]));
     delivery.value = Some(Bytes::from_static(&[0, 0xfe]));
     delivery.headers = vec![
-        ("b".to_owned(), Bytes::from_static(&[0xff, 0])),
-        ("a".to_owned(), Bytes::new()),
-        ("b".to_owned(), Bytes::from_static(b"again")),
+        ("b".into(), Bytes::from_static(&[0xff, 0])),
+        ("a".into(), Bytes::new()),
+        ("b".into(), Bytes::from_static(b"again")),
     ];
     delivery
 }
@@ -42,8 +42,11 @@ on_both!(a_dead_letter_has_the_records_bytes_and_the_reason, async |cluster: Clu
     assert_eq!(records[0].key.as_deref(), delivery.key.as_deref());
     assert_eq!(records[0].value.as_deref(), delivery.value.as_deref());
     let (own, added) = records[0].headers.split_at(3);
-    let expected: Vec<_> =
-        delivery.headers.iter().map(|(name, value)| (name.clone(), Some(value.to_vec()))).collect();
+    let expected: Vec<_> = delivery
+        .headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), Some(value.to_vec())))
+        .collect();
     assert_eq!(own, expected);
     let text = |name: &str| {
         let found = added.iter().find(|(known, _)| known == name).unwrap();

@@ -11,4 +11,6 @@ mod rebalance;
 mod redrive;
 mod security;
 mod source;
+mod speed;
+mod stats;
 mod support;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use rdkafka::{
+    admin::{AdminClient, AdminOptions, NewPartitions},
     message::{Header, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, Producer as _},
 };
@@ -143,11 +145,7 @@ on_both!(a_dropped_receive_loses_nothing, async |cluster: Cluster| {
 
 on_both!(records_come_byte_for_byte, async |cluster: Cluster| {
     let topic = cluster.topic(1).await;
-    let brokers = match &cluster {
-        Cluster::Embedded(cluster) => cluster.brokers(),
-        Cluster::Broker(brokers) => brokers.clone(),
-    };
-    let producer: BaseProducer = client(&brokers).create().unwrap();
+    let producer: BaseProducer = client(&cluster.brokers()).create().unwrap();
     let headers = OwnedHeaders::new()
         .insert(Header { key: "b", value: Some(&[0xff_u8, 0x00][..]) })
         .insert(Header { key: "a", value: None::<&[u8]> })
@@ -216,6 +214,101 @@ on_both!(a_group_that_starts_at_the_latest_misses_what_was_before, async |cluste
     assert!(values(&deliveries)[0] >= 5);
     source.close().await.unwrap();
 });
+
+// The mock knows no times: it finds no record as new, whatever is asked.
+on_both!(a_group_that_starts_at_a_time_to_come_misses_what_was_before, async |cluster: Cluster| {
+    let (topic, bus) = (cluster.topic(1).await, cluster.bus());
+    publish_numbers(&bus, &topic, "k", 0, 5).await;
+    let source = KafkaSource::builder(cluster.config(), unique_group(), vec![topic.clone()])
+        .start_at(StartAt::Timestamp(Utc::now() + Duration::from_secs(3600)))
+        .build()
+        .unwrap();
+    let mut next = 5;
+    let (_, deliveries) = loop {
+        publish_numbers(&bus, &topic, "k", next, next + 1).await;
+        next += 1;
+        tokio::select! {
+            received = batch(&source) => break received,
+            () = tokio::time::sleep(Duration::from_millis(200)) => {}
+        }
+    };
+    assert!(values(&deliveries)[0] >= 5);
+    source.close().await.unwrap();
+});
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_starts_at_a_time_on_every_partition_and_later_where_it_was() {
+    let Some(cluster) = Cluster::broker() else { return };
+    let (topic, group) = (cluster.topic(2).await, unique_group());
+    let start = Utc::now() - Duration::from_secs(3600);
+    let write = async |partition: i32| {
+        let records = (0..10).map(|n| (n, start + Duration::from_secs(n) - Duration::from_secs(5)));
+        write_at(&cluster, &topic, partition, records.collect()).await;
+    };
+    write(0).await;
+    write(1).await;
+    let join = || {
+        let config = cluster.config().set("topic.metadata.refresh.interval.ms", "500").unwrap();
+        KafkaSource::builder(config, group.clone(), vec![topic.clone()])
+            .start_at(StartAt::Timestamp(start))
+            .max_batch(2)
+            .build()
+            .unwrap()
+    };
+    let first = join();
+    for _ in 0..2 {
+        let (partition, deliveries) = batch(&first).await;
+        assert_eq!(deliveries[0].offset, 5, "{partition}");
+        if partition.number == 0 {
+            first.acknowledge(&partition, 5).await.unwrap();
+        }
+    }
+    first.close().await.unwrap();
+
+    // Partition 0 has an offset now, 1 still has none, and 2 is new.
+    add_partition(&cluster, &topic, 3).await;
+    write(2).await;
+    let second = join();
+    let mut begins = std::collections::BTreeMap::new();
+    while begins.len() < 3 {
+        let (partition, deliveries) = batch(&second).await;
+        begins.insert(partition.number, deliveries[0].offset);
+    }
+    assert_eq!(begins, [(0, 6), (1, 5), (2, 5)].into());
+    add_partition(&cluster, &topic, 4).await;
+    write(3).await;
+    let (partition, deliveries) = batch(&second).await;
+    assert_eq!((partition.number, deliveries[0].offset), (3, 5), "it appeared while we ran");
+    second.close().await.unwrap();
+}
+
+/// Writes records with these numbers as values, at these times.
+async fn write_at(
+    cluster: &Cluster,
+    topic: &relaybox_core::TopicName,
+    partition: i32,
+    records: Vec<(u64, DateTime<Utc>)>,
+) {
+    let (brokers, topic) = (cluster.brokers(), topic.clone());
+    let write = move || {
+        let producer: BaseProducer = client(&brokers).create().unwrap();
+        for (n, time) in records {
+            let payload = n.to_string();
+            let record = BaseRecord::<str, str>::to(topic.as_str()).partition(partition);
+            let record = record.payload(&payload).timestamp(time.timestamp_millis());
+            producer.send(record).map_err(|(error, _)| error).unwrap();
+        }
+        producer.flush(PATIENCE).unwrap();
+    };
+    tokio::task::spawn_blocking(write).await.unwrap();
+}
+
+async fn add_partition(cluster: &Cluster, topic: &relaybox_core::TopicName, count: usize) {
+    let admin: AdminClient<_> = client(&cluster.brokers()).create().unwrap();
+    let more = NewPartitions::new(topic.as_str(), count);
+    let added = admin.create_partitions(&[more], &AdminOptions::new()).await.unwrap();
+    added[0].as_ref().unwrap();
+}
 
 on_both!(a_closed_source_gives_and_takes_nothing, async |cluster: Cluster| {
     let (topic, bus) = (cluster.topic(1).await, cluster.bus());

@@ -54,6 +54,13 @@ impl Cluster {
         }
     }
 
+    pub(crate) fn brokers(&self) -> String {
+        match self {
+            Self::Embedded(cluster) => cluster.brokers(),
+            Self::Broker(brokers) => brokers.clone(),
+        }
+    }
+
     pub(crate) fn bus(&self) -> KafkaBus {
         KafkaBus::new(self.config()).unwrap()
     }
@@ -81,10 +88,7 @@ impl Cluster {
     /// Everything on a topic, by partition and offset.
     pub(crate) async fn read(&self, topic: &TopicName) -> Vec<Raw> {
         let topic = topic.clone();
-        let address = match self {
-            Self::Embedded(cluster) => cluster.brokers(),
-            Self::Broker(brokers) => brokers.clone(),
-        };
+        let address = self.brokers();
         tokio::task::spawn_blocking(move || read_all(&address, topic.as_str())).await.unwrap()
     }
 }

@@ -18,13 +18,14 @@ pub use self::sqlite::SqliteMigrator;
 const RUN: &str = "migrate the database";
 
 /// All tables but that of the migrations, as [templates](crate::template).
-const TABLES: [&str; 6] = [
+const TABLES: [&str; 7] = [
     "{outbox_events}",
     "{outbox_relay}",
     "{outbox_dead_letters}",
     "{outbox_archive}",
     "{processed_events}",
     "{given_up_events}",
+    "{consumer_starts}",
 ];
 
 /// One step, which never changes once it was published: what follows is a new one.

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Sqlite, SqlitePool, Transaction};
 use super::{Migration, RUN, TABLES, complete, missing, script};
 use crate::{Tables, error, sqlite::render};
 
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 3] = [
     Migration {
         version: 1,
         name: "create the tables",
@@ -18,6 +18,11 @@ const MIGRATIONS: [Migration; 2] = [
         version: 2,
         name: "create the archive",
         sql: include_str!("sqlite/0002_create_archive.sql"),
+    },
+    Migration {
+        version: 3,
+        name: "count the starts of consumers",
+        sql: include_str!("sqlite/0003_count_starts.sql"),
     },
 ];
 

@@ -63,7 +63,7 @@ use crate::{Tables, error};
 /// GRANT SELECT, DELETE ON outbox_archive TO archivist;
 /// -- The consumer, beside the rights on its own tables.
 /// GRANT SELECT, INSERT, DELETE ON processed_events TO consumer;
-/// GRANT SELECT, INSERT, UPDATE, DELETE ON given_up_events TO consumer;
+/// GRANT SELECT, INSERT, UPDATE, DELETE ON given_up_events, consumer_starts TO consumer;
 /// -- Who calls PgMigrator::run at its start without being able to create tables.
 /// GRANT SELECT ON relaybox_migrations TO writer, relay, consumer;
 /// ```

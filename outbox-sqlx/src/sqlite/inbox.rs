@@ -7,7 +7,7 @@ use relaybox_core::{
     ConsumerName, ErrorKind, EventId, Failure, GivenUpAt, Mark, Offset, Partition,
     ProcessedEventStore, Result,
 };
-use sqlx::{Sqlite, SqlitePool, Transaction};
+use sqlx::{SqlStr, Sqlite, SqlitePool, Transaction};
 use uuid::Uuid;
 
 use super::{
@@ -18,8 +18,8 @@ use crate::{Tables, error, marks, time::micros};
 
 /// The marks of handled events on SQLite; handlers get `Transaction<'static, Sqlite>`.
 ///
-/// Cheap to clone. Purge from time to time, because each mark is a row, and so is each event given up
-/// on: `purge` removes at most `limit` of both together, marks first, and counts both.
+/// Cheap to clone. Each mark is a row, and so is each event given up on: a consumer purges its own, and
+/// `purge` removes at most `limit` of both together, marks first, and counts both.
 ///
 /// SQLite has one writer at a time, so a handler that takes long holds up every other writer of the
 /// database. There is no server to end its transaction, so the limit given to `begin` does nothing: a
@@ -60,6 +60,24 @@ impl SqliteProcessedEvents {
     pub fn with_tables(pool: SqlitePool, tables: Tables) -> Self {
         let sql = Arc::new(InboxSql::new(&tables));
         Self { pool, sql, tables }
+    }
+
+    /// Notes a start or an attempt, in one statement; gives how often in a row.
+    async fn count(
+        &self,
+        sql: &SqlStr,
+        consumer: &ConsumerName,
+        partition: &Partition,
+        place: Offset,
+    ) -> sqlx::Result<u32> {
+        let count = sqlx::query_scalar(sql.clone())
+            .bind(consumer.as_str())
+            .bind(partition.topic.as_str())
+            .bind(partition.number)
+            .bind(place)
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(marks::count(count))
     }
 }
 
@@ -129,13 +147,57 @@ impl ProcessedEventStore for SqliteProcessedEvents {
             .map(drop)
     }
 
-    async fn purge(&self, age: Duration, limit: u32) -> Result<u64> {
+    async fn known(&self, consumer: &ConsumerName, events: &[EventId]) -> Result<Vec<Mark>> {
+        let found: Vec<Uuid> = sqlx::query_scalar(self.sql.known.clone())
+            .bind(consumer.as_str())
+            .bind(json(marks::ordered(events).into_iter().map(hex)))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(error::database("look up marks"))?;
+        Ok(marks::looked_up(events, found))
+    }
+
+    async fn started(
+        &self,
+        consumer: &ConsumerName,
+        partition: &Partition,
+        place: Offset,
+    ) -> Result<u32> {
+        self.count(&self.sql.started, consumer, partition, place)
+            .await
+            .map_err(error::commit("note a start"))
+    }
+
+    async fn attempted(
+        &self,
+        consumer: &ConsumerName,
+        partition: &Partition,
+        place: Offset,
+    ) -> Result<u32> {
+        self.count(&self.sql.attempted, consumer, partition, place)
+            .await
+            .map_err(error::commit("note an attempt"))
+    }
+
+    async fn stopped(&self, consumer: &ConsumerName, partition: &Partition) -> Result<()> {
+        sqlx::query(self.sql.stopped.clone())
+            .bind(consumer.as_str())
+            .bind(partition.topic.as_str())
+            .bind(partition.number)
+            .execute(&self.pool)
+            .await
+            .map_err(error::commit("note an orderly stop"))
+            .map(drop)
+    }
+
+    async fn purge(&self, consumer: &ConsumerName, age: Duration, limit: u32) -> Result<u64> {
         let mut purged = 0;
         for sql in [&self.sql.purge, &self.sql.purge_given_up] {
             let left = i64::from(limit).saturating_sub_unsigned(purged);
             let result = sqlx::query(sql.clone())
                 .bind(micros(age))
                 .bind(left)
+                .bind(consumer.as_str())
                 .execute(&self.pool)
                 .await
                 .map_err(error::commit("purge what was handled or given up on"))?;

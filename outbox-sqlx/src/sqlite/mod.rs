@@ -105,7 +105,7 @@ impl OutboxStore for SqliteOutbox {
 
     async fn reader(&self) -> Result<Box<dyn OutboxReader>> {
         check::is_readable(self).await?;
-        Ok(Box::new(SqliteReader::new(self.pool.clone(), self.sql.read.clone())))
+        Ok(Box::new(SqliteReader::new(self.pool.clone(), Arc::clone(&self.sql))))
     }
 
     async fn settle(&self, lease: &Lease, settlement: &Settlement) -> Result<Settled> {
@@ -124,6 +124,13 @@ impl fmt::Debug for SqliteOutbox {
             .field("archives", &self.archives)
             .finish_non_exhaustive()
     }
+}
+
+/// The reading statements, for a test of their plans.
+#[cfg(test)]
+pub(crate) fn read_sql() -> [String; 2] {
+    let sql = OutboxSql::new(&Tables::default());
+    [&sql.read, &sql.read_new].map(|sql| sql.as_str().to_owned())
 }
 
 /// A list, as the statements take it.

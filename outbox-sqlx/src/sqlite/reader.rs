@@ -3,7 +3,10 @@
 //! With one writer at a time, positions are in the order of the commits and there are no gaps. Now and
 //! then, and at first, it looks from the lowest row again, for one whose position was made by hand.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -12,10 +15,14 @@ use relaybox_core::{
     AggregateType, Envelope, EventId, EventRef, Origin, OutboxReader, OutboxRow, ReadRequest,
     Result,
 };
-use sqlx::{Row, SqlStr, SqlitePool, sqlite::SqliteRow};
+use sqlx::{
+    Row, Sqlite, SqlitePool,
+    query::Query,
+    sqlite::{SqliteArguments, SqliteRow},
+};
 use uuid::Uuid;
 
-use super::json;
+use super::{json, sql::OutboxSql};
 use crate::{
     error,
     in_flight::{InFlight, Read},
@@ -29,13 +36,19 @@ const EVENT: usize = 3;
 /// How often it looks from the lowest row.
 const SWEEP_EVERY: Duration = Duration::from_secs(3);
 
+/// How long it takes it that there still are dead letters, once it saw some.
+const DEAD_LETTERS_FOR: Duration = Duration::from_secs(3);
+
 pub(super) struct SqliteReader {
     pool: SqlitePool,
-    statement: SqlStr,
+    sql: Arc<OutboxSql>,
     in_flight: InFlight,
     /// The lowest position that was not read yet.
     next: i64,
     next_sweep: Instant,
+    /// The last read gave events of the outbox, so that more may follow.
+    flows: bool,
+    dead_letters_until: Instant,
     /// The aggregate types that the last read left where they are.
     held_back: Vec<AggregateType>,
     /// Events that only a look from the lowest row has found, since somebody asked.
@@ -43,13 +56,15 @@ pub(super) struct SqliteReader {
 }
 
 impl SqliteReader {
-    pub(super) fn new(pool: SqlitePool, statement: SqlStr) -> Self {
+    pub(super) fn new(pool: SqlitePool, sql: Arc<OutboxSql>) -> Self {
         Self {
             pool,
-            statement,
+            sql,
             in_flight: InFlight::default(),
             next: i64::MIN,
             next_sweep: Instant::now(),
+            flows: false,
+            dead_letters_until: Instant::now(),
             held_back: Vec::new(),
             overlooked: 0,
         }
@@ -66,26 +81,11 @@ impl OutboxReader for SqliteReader {
         self.held_back.clone_from(&request.held_back);
         let now = Instant::now();
         let from = if now >= self.next_sweep { i64::MIN } else { self.next };
-        let query = sqlx::query(self.statement.clone())
-            .bind(json(self.in_flight.outbox(from..)))
-            .bind(json(self.in_flight.dead_letters().map(|(seq, _)| seq)))
-            .bind(json(request.held_back.iter().map(AggregateType::as_str)))
-            .bind(i64::try_from(request.limit).unwrap_or(i64::MAX))
-            .bind(from);
-        let keeps_parked = self.in_flight.keeps_parked();
-        let mut rows = query.fetch(&self.pool);
-        let mut reads = Vec::new();
-        let mut bytes = 0_usize;
-        // The rows come in order, so the rest needs no fetching.
-        while bytes < request.max_bytes
-            && reads.len() < request.limit
-            && let Some(row) = rows.try_next().await.map_err(error::database(READ))?
-        {
-            let read = decode(&row, keeps_parked).map_err(error::database(READ))?;
-            bytes = bytes.saturating_add(read.payload_bytes);
-            reads.push(read);
-        }
-        drop(rows);
+        let reads = match self.read_new(request, from, now).await? {
+            Some(reads) => reads,
+            None => self.read_all(request, from).await?,
+        };
+        self.flows = reads.iter().any(|read| read.event.origin == Origin::Outbox);
         self.advance(&reads, now);
         Ok(self.in_flight.give(reads))
     }
@@ -105,6 +105,63 @@ impl OutboxReader for SqliteReader {
 }
 
 impl SqliteReader {
+    /// Reads what is new with the brief statement; `None` when that is not enough.
+    async fn read_new(
+        &mut self,
+        request: &ReadRequest,
+        from: i64,
+        now: Instant,
+    ) -> Result<Option<Vec<Read>>> {
+        let brief = self.flows
+            && now >= self.dead_letters_until
+            && self.held_back.is_empty()
+            && self.in_flight.outbox(from..).next().is_none()
+            && self.in_flight.dead_letters().next().is_none();
+        if !brief {
+            return Ok(None);
+        }
+        let query = sqlx::query(self.sql.read_new.clone()).bind(from).bind(limit(request));
+        let reads = self.fetch(query, request).await?;
+        if reads.first().is_some_and(|read| read.parked) {
+            self.dead_letters_until = now + DEAD_LETTERS_FOR;
+            return Ok(None);
+        }
+        // Without a row it doesn't say whether there are dead letters.
+        Ok((!reads.is_empty()).then_some(reads))
+    }
+
+    async fn read_all(&self, request: &ReadRequest, from: i64) -> Result<Vec<Read>> {
+        let query = sqlx::query(self.sql.read.clone())
+            .bind(json(self.in_flight.outbox(from..)))
+            .bind(json(self.in_flight.dead_letters().map(|(seq, _)| seq)))
+            .bind(json(self.held_back.iter().map(AggregateType::as_str)))
+            .bind(limit(request))
+            .bind(from);
+        self.fetch(query, request).await
+    }
+
+    /// Takes rows up to the limits of the request.
+    async fn fetch(
+        &self,
+        query: Query<'_, Sqlite, SqliteArguments>,
+        request: &ReadRequest,
+    ) -> Result<Vec<Read>> {
+        let keeps_parked = self.in_flight.keeps_parked();
+        let mut rows = query.fetch(&self.pool);
+        let mut reads = Vec::new();
+        let mut bytes = 0_usize;
+        // The rows come in order, so the rest needs no fetching.
+        while bytes < request.max_bytes
+            && reads.len() < request.limit
+            && let Some(row) = rows.try_next().await.map_err(error::database(READ))?
+        {
+            let read = decode(&row, keeps_parked).map_err(error::database(READ))?;
+            bytes = bytes.saturating_add(read.payload_bytes);
+            reads.push(read);
+        }
+        Ok(reads)
+    }
+
     /// Moves on behind what was read.
     fn advance(&mut self, reads: &[Read], now: Instant) {
         let positions = || {
@@ -121,6 +178,10 @@ impl SqliteReader {
             self.next = last.saturating_add(1);
         }
     }
+}
+
+fn limit(request: &ReadRequest) -> i64 {
+    i64::try_from(request.limit).unwrap_or(i64::MAX)
 }
 
 fn decode(row: &SqliteRow, keeps_parked: bool) -> sqlx::Result<Read> {

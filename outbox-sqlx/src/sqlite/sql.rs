@@ -92,12 +92,13 @@ const CHECK: &str = "SELECT EXISTS (SELECT 1 FROM {outbox_events}), \
      EXISTS (SELECT 1 FROM {outbox_relay}), EXISTS (SELECT 1 FROM {outbox_dead_letters})";
 const CHECK_ARCHIVE: &str = "SELECT EXISTS (SELECT 1 FROM {outbox_archive})";
 
-/// The next events: origin (0 dead letters, 1 outbox), seq, parked, columns.
+/// The next events by position: origin (0 dead letters, 1 outbox), seq, parked, columns.
 ///
 /// One statement, so that one snapshot decides which rows are parked. `?1` are the positions in
 /// flight, `?2` the dead letters in flight, `?3` the aggregate types to leave, `?4` the limit, `?5` the
-/// position to go on from.
-const READ: &str = "SELECT * FROM (SELECT 0 AS origin, seq, 0 AS parked, {columns} \
+/// position to go on from. In this order the two halves are merged as they come, each by its primary
+/// key; by origin first, they would be sorted, payloads and all.
+const READ: &str = "SELECT 0 AS origin, seq, 0 AS parked, {columns} \
          FROM {outbox_dead_letters} AS dead \
          WHERE (state = 'parked' OR redrive_requested_at IS NOT NULL) \
          AND NOT EXISTS (SELECT 1 FROM {outbox_dead_letters} AS held \
@@ -106,16 +107,20 @@ const READ: &str = "SELECT * FROM (SELECT 0 AS origin, seq, 0 AS parked, {column
              AND held.state = 'dead' AND held.redrive_requested_at IS NULL) \
          AND seq NOT IN (SELECT value FROM json_each(?2)) \
          AND aggregate_type NOT IN (SELECT value FROM json_each(?3)) \
-         ORDER BY seq LIMIT ?4) \
      UNION ALL \
-     SELECT * FROM (SELECT 1, seq, EXISTS (SELECT 1 FROM {outbox_dead_letters} AS dead \
+     SELECT 1, seq, EXISTS (SELECT 1 FROM {outbox_dead_letters} AS dead \
              WHERE dead.aggregate_type = event.aggregate_type \
              AND dead.aggregate_id = event.aggregate_id), {columns} \
          FROM {outbox_events} AS event \
          WHERE seq >= ?5 AND seq NOT IN (SELECT value FROM json_each(?1)) \
          AND aggregate_type NOT IN (SELECT value FROM json_each(?3)) \
-         ORDER BY seq LIMIT ?4) \
-     ORDER BY 1, 2";
+     ORDER BY seq, origin LIMIT ?4";
+
+/// The same while nothing from the position `?1` on is in flight, nothing is held back, and there are no
+/// dead letters, which is most of the time. It says of each row whether there are any, and is not to be
+/// used then. `?2` is the limit.
+const READ_NEW: &str = "SELECT 1, seq, EXISTS (SELECT 1 FROM {outbox_dead_letters}), {columns} \
+     FROM {outbox_events} WHERE seq >= ?1 ORDER BY seq LIMIT ?2";
 
 /// Which dead letters: `?1` ids, `?2` aggregate type, `?3` aggregate id, `?4` microseconds.
 const MATCHES: &str = "(json_array_length(?1) = 0 \
@@ -173,6 +178,9 @@ const MARK: &str = "INSERT INTO {processed_events} (consumer, event_id) \
      SELECT ?1, unhex(value) FROM json_each(?2) WHERE true \
      ON CONFLICT DO NOTHING RETURNING event_id";
 
+const KNOWN: &str = "SELECT event_id FROM {processed_events} \
+     WHERE consumer = ?1 AND event_id IN (SELECT unhex(value) FROM json_each(?2))";
+
 const GIVEN_UP: &str = "SELECT record_offset, fingerprint, progress FROM {given_up_events} \
      WHERE consumer = ?1 AND topic = ?2 AND partition = ?3 AND record_offset >= ?4";
 
@@ -191,14 +199,35 @@ const RECORD_GIVEN_UP: &str = "INSERT INTO {given_up_events} AS known \
          decided_at = CASE WHEN known.fingerprint = excluded.fingerprint \
              THEN known.decided_at ELSE excluded.decided_at END";
 
+/// A start at another place is the first one there.
+const STARTED: &str = "INSERT INTO {consumer_starts} AS known \
+     (consumer, topic, partition, place, starts) VALUES (?1, ?2, ?3, ?4, 1) \
+     ON CONFLICT (consumer, topic, partition) DO UPDATE \
+     SET starts = CASE WHEN excluded.place IN (known.place, known.attempt_place) \
+         THEN known.starts + 1 ELSE 1 END, \
+         place = excluded.place, changed_at = excluded.changed_at \
+     RETURNING starts";
+
+const ATTEMPTED: &str = "INSERT INTO {consumer_starts} AS known \
+     (consumer, topic, partition, attempt_place, attempts) VALUES (?1, ?2, ?3, ?4, 1) \
+     ON CONFLICT (consumer, topic, partition) DO UPDATE \
+     SET attempts = CASE WHEN known.attempt_place = excluded.attempt_place \
+             THEN known.attempts + 1 ELSE 1 END, \
+         attempt_place = excluded.attempt_place, changed_at = excluded.changed_at \
+     RETURNING attempts";
+
+const STOPPED: &str = "DELETE FROM {consumer_starts} \
+     WHERE consumer = ?1 AND topic = ?2 AND partition = ?3";
+
 const PURGE: &str = "DELETE FROM {processed_events} WHERE (consumer, event_id) IN (\
-     SELECT consumer, event_id FROM {processed_events} WHERE processed_at < {now} - ?1 \
+     SELECT consumer, event_id FROM {processed_events} \
+     WHERE consumer = ?3 AND processed_at < {now} - ?1 \
      ORDER BY processed_at LIMIT ?2)";
 
 const PURGE_GIVEN_UP: &str = "DELETE FROM {given_up_events} \
      WHERE (consumer, topic, partition, record_offset) IN (\
          SELECT consumer, topic, partition, record_offset FROM {given_up_events} \
-         WHERE decided_at < {now} - ?1 ORDER BY decided_at LIMIT ?2)";
+         WHERE consumer = ?3 AND decided_at < {now} - ?1 ORDER BY decided_at LIMIT ?2)";
 
 /// The statements of the outbox.
 pub(super) struct OutboxSql {
@@ -218,6 +247,7 @@ pub(super) struct OutboxSql {
     pub(super) check: SqlStr,
     pub(super) check_archive: SqlStr,
     pub(super) read: SqlStr,
+    pub(super) read_new: SqlStr,
     pub(super) dead_letters: SqlStr,
     pub(super) redrive: SqlStr,
     pub(super) discard: SqlStr,
@@ -247,6 +277,7 @@ impl OutboxSql {
             check: sql(CHECK),
             check_archive: sql(CHECK_ARCHIVE),
             read: sql(READ),
+            read_new: sql(READ_NEW),
             dead_letters: sql(DEAD_LETTERS),
             redrive: sql(REDRIVE),
             discard: sql(DISCARD),
@@ -270,8 +301,12 @@ impl OutboxSql {
 /// The statements of the inbox.
 pub(super) struct InboxSql {
     pub(super) mark: SqlStr,
+    pub(super) known: SqlStr,
     pub(super) given_up: SqlStr,
     pub(super) record_given_up: SqlStr,
+    pub(super) started: SqlStr,
+    pub(super) attempted: SqlStr,
+    pub(super) stopped: SqlStr,
     pub(super) purge: SqlStr,
     pub(super) purge_given_up: SqlStr,
 }
@@ -281,8 +316,12 @@ impl InboxSql {
         let sql = |template| prepare(tables, template);
         Self {
             mark: sql(MARK),
+            known: sql(KNOWN),
             given_up: sql(GIVEN_UP),
             record_given_up: sql(RECORD_GIVEN_UP),
+            started: sql(STARTED),
+            attempted: sql(ATTEMPTED),
+            stopped: sql(STOPPED),
             purge: sql(PURGE),
             purge_given_up: sql(PURGE_GIVEN_UP),
         }

@@ -11,7 +11,7 @@ use relaybox_core::{
 use super::{Harness, LIMIT};
 use crate::Tables;
 
-fn consumer() -> ConsumerName {
+pub(super) fn consumer() -> ConsumerName {
     ConsumerName::new("notifications").unwrap()
 }
 
@@ -96,7 +96,7 @@ pub(super) async fn overlapping_batches_in_any_order_all_commit<H: Harness>(harn
     assert_eq!(firsts, ids.len());
 }
 
-fn partition(number: i32) -> Partition {
+pub(super) fn partition(number: i32) -> Partition {
     Partition::new(TopicName::new("session-events.v1").unwrap(), number, 1)
 }
 
@@ -164,19 +164,60 @@ pub(super) async fn purging_is_bounded_and_spares_the_young<H: Harness>(harness:
     let mut tx = inbox.begin(LIMIT).await.unwrap();
     inbox.mark(&mut tx, &consumer(), &ids).await.unwrap();
     inbox.commit(tx).await.unwrap();
-    assert_eq!(inbox.purge(Duration::from_secs(3600), 100).await.unwrap(), 0);
-    assert_eq!(inbox.purge(Duration::MAX, 100).await.unwrap(), 0);
-    assert_eq!(inbox.purge(Duration::ZERO, 0).await.unwrap(), 0);
+    assert_eq!(inbox.purge(&consumer(), Duration::from_secs(3600), 100).await.unwrap(), 0);
+    assert_eq!(inbox.purge(&consumer(), Duration::MAX, 100).await.unwrap(), 0);
+    assert_eq!(inbox.purge(&consumer(), Duration::ZERO, 0).await.unwrap(), 0);
 
     let rows = "SELECT (SELECT count(*) FROM processed_events) \
          + (SELECT count(*) FROM given_up_events)";
     let mut left = 13;
     while left > 0 {
         // None at first: SQLite's clock goes by milliseconds.
-        let purged = inbox.purge(Duration::ZERO, 4).await.unwrap();
+        let purged = inbox.purge(&consumer(), Duration::ZERO, 4).await.unwrap();
         assert!(purged <= 4, "{purged}");
         left -= i64::try_from(purged).unwrap();
         assert_eq!(harness.number(rows).await, left);
         tokio::task::yield_now().await;
     }
+}
+
+pub(super) async fn a_consumer_purges_its_own<H: Harness>(harness: &H) {
+    let inbox = harness.inbox(Tables::default());
+    let other = ConsumerName::new("billing").unwrap();
+    let id = EventId::new();
+    let mut tx = inbox.begin(LIMIT).await.unwrap();
+    for by in [&consumer(), &other] {
+        inbox.mark(&mut tx, by, &[id]).await.unwrap();
+    }
+    inbox.commit(tx).await.unwrap();
+    for by in [&consumer(), &other] {
+        let failure = Failure::new(by.clone(), ErrorKind::Rejected, String::new(), 1, Utc::now());
+        inbox.give_up(&partition(0), at(7, 1, GiveUp::Decided), &failure).await.unwrap();
+    }
+    harness.age("processed_events", "processed_at", 60).await;
+    harness.age("given_up_events", "decided_at", 60).await;
+    assert_eq!(inbox.purge(&consumer(), Duration::from_secs(30), 10).await.unwrap(), 2);
+    assert_eq!(inbox.known(&consumer(), &[id]).await.unwrap(), [Mark::First]);
+    assert_eq!(inbox.known(&other, &[id]).await.unwrap(), [Mark::Repeat]);
+    assert_eq!(harness.number("SELECT count(*) FROM given_up_events").await, 1);
+    assert_eq!(inbox.purge(&consumer(), Duration::from_secs(30), 10).await.unwrap(), 0);
+    assert_eq!(inbox.purge(&other, Duration::from_secs(30), 10).await.unwrap(), 2);
+}
+
+pub(super) async fn what_has_committed_is_known<H: Harness>(harness: &H) {
+    let inbox = harness.inbox(Tables::default());
+    let [one, two, three] = [EventId::new(), EventId::new(), EventId::new()];
+    let mut tx = inbox.begin(LIMIT).await.unwrap();
+    inbox.mark(&mut tx, &consumer(), &[one]).await.unwrap();
+    // It waits for nobody: the transaction may be rolled back yet.
+    assert_eq!(inbox.known(&consumer(), &[one]).await.unwrap(), [Mark::First]);
+    inbox.commit(tx).await.unwrap();
+    let mut tx = inbox.begin(LIMIT).await.unwrap();
+    inbox.mark(&mut tx, &consumer(), &[two]).await.unwrap();
+    inbox.rollback(tx).await.unwrap();
+    let known = inbox.known(&consumer(), &[three, one, two, one]).await.unwrap();
+    assert_eq!(known, [Mark::First, Mark::Repeat, Mark::First, Mark::Repeat]);
+    assert_eq!(inbox.known(&consumer(), &[]).await.unwrap(), []);
+    let other = ConsumerName::new("billing").unwrap();
+    assert_eq!(inbox.known(&other, &[one]).await.unwrap(), [Mark::First]);
 }

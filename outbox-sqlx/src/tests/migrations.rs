@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use relaybox_core::{
-    ArchiveQuery, ArchiveStore, ErrorKind, OutboxStore, OutboxWriter, ProcessedEventStore,
+    ArchiveQuery, ArchiveStore, ConsumerName, ErrorKind, OutboxStore, OutboxWriter,
+    ProcessedEventStore,
 };
 
 use super::{
@@ -16,7 +17,7 @@ pub(super) async fn migrating_twice_is_a_no_op<H: Harness>(harness: &H) {
     for _ in 0..2 {
         harness.migrate(Tables::default()).await.unwrap();
     }
-    assert_eq!(harness.number("SELECT count(*) FROM relaybox_migrations").await, 2);
+    assert_eq!(harness.number("SELECT count(*) FROM relaybox_migrations").await, 3);
     acquire(&harness.outbox(Tables::default())).await;
 }
 
@@ -48,11 +49,12 @@ pub(super) async fn a_database_of_the_first_version_is_upgraded_with_what_is_in_
     enqueue(harness, "s-2", &["c", "d"]).await;
     let (before, outbox) =
         (harness.outbox(Tables::default()), harness.archiving(Tables::default()));
+    harness.execute("INSERT INTO processed_events (consumer, event_id) SELECT 'c', event_id FROM outbox_events").await;
     let old = read(&mut before.reader().await.unwrap()).await;
     assert!(outbox.reader().await.is_err(), "it has no archive yet");
 
     harness.migrate(Tables::default()).await.unwrap();
-    assert_eq!(harness.number("SELECT max(version) FROM relaybox_migrations").await, 2);
+    assert_eq!(harness.number("SELECT max(version) FROM relaybox_migrations").await, 3);
     let rows = read(&mut outbox.reader().await.unwrap()).await;
     assert_eq!((names(&rows), refs(&rows)), (names(&old), refs(&old)));
     expire(harness).await;
@@ -61,6 +63,10 @@ pub(super) async fn a_database_of_the_first_version_is_upgraded_with_what_is_in_
     assert_eq!(outbox.archived(&ArchiveQuery::latest()).await.unwrap().len(), 2);
     let stats = outbox.stats().await.unwrap();
     assert_eq!((stats.backlog, stats.dead_letters, stats.parked), (0, 1, 1));
+    let (inbox, consumer) = (harness.inbox(Tables::default()), ConsumerName::new("c").unwrap());
+    assert_eq!(inbox.purge(&consumer, Duration::from_secs(3600), 9).await.unwrap(), 0);
+    harness.age("processed_events", "processed_at", 7200).await;
+    assert_eq!(inbox.purge(&consumer, Duration::from_secs(3600), 9).await.unwrap(), 2);
 }
 
 pub(super) async fn the_printed_script_applied_by_hand_is_accepted<H: Harness>(harness: &H) {
@@ -82,6 +88,7 @@ pub(super) async fn tables_may_have_other_names_and_schemas<H: Harness>(harness:
         .outbox_archive(name("select"))
         .processed_events(name("marks"))
         .given_up_events(name("lost"))
+        .consumer_starts(name("starts"))
         .migrations(name("versions"));
     harness.migrate(tables.clone()).await.unwrap();
     harness.migrate(tables.clone()).await.unwrap();

@@ -18,6 +18,7 @@ mod retention;
 mod roles;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod starts;
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
@@ -144,6 +145,13 @@ macro_rules! all_promises {
             giving_up_is_remembered_by_place,
             the_same_record_keeps_its_failure_and_another_replaces_it,
             purging_is_bounded_and_spares_the_young,
+            a_consumer_purges_its_own,
+            what_has_committed_is_known,
+        );
+        $crate::tests::promises!($harness, run_migrated, starts:
+            starts_in_a_row_at_one_place_are_counted,
+            attempts_are_counted_apart_from_starts,
+            of_eight_starts_at_once_each_is_counted,
         );
         $crate::tests::promises!($harness, run, migrations:
             migrating_twice_is_a_no_op,

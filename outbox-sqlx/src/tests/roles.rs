@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use relaybox_core::{
     ArchiveQuery, ArchiveStore, ConsumerName, DeadLetterQuery, DeadLetterStore, ErrorKind, EventId,
-    Failure, GiveUp, GivenUpAt, OutboxStore, OutboxWriter, Partition, ProcessedEventStore,
+    Failure, GiveUp, GivenUpAt, Mark, OutboxStore, OutboxWriter, Partition, ProcessedEventStore,
     Successors, TopicName,
 };
 use sqlx::PgPool;
@@ -83,6 +83,7 @@ async fn as_writer(pool: PgPool) {
         "SELECT seq FROM outbox_archive",
         "SELECT consumer FROM processed_events",
         "SELECT consumer FROM given_up_events",
+        "SELECT consumer FROM consumer_starts",
         "DELETE FROM relaybox_migrations",
     ] {
         refused(&pool, sql).await;
@@ -142,7 +143,13 @@ async fn as_consumer(pool: PgPool) {
         inbox.give_up(&partition, GivenUpAt::new(1, 7, progress), &failure).await.unwrap();
     }
     assert_eq!(inbox.given_up(&consumer, &partition, 0).await.unwrap().len(), 1);
-    assert_eq!(inbox.purge(Duration::ZERO, 10).await.unwrap(), 2);
+    for count in [1, 2] {
+        assert_eq!(inbox.started(&consumer, &partition, 7).await.unwrap(), count);
+        assert_eq!(inbox.attempted(&consumer, &partition, 7).await.unwrap(), count);
+    }
+    inbox.stopped(&consumer, &partition).await.unwrap();
+    assert_eq!(inbox.known(&consumer, &[EventId::new()]).await.unwrap(), [Mark::First]);
+    assert_eq!(inbox.purge(&consumer, Duration::ZERO, 10).await.unwrap(), 2);
     refused(&pool, "SELECT seq FROM outbox_events").await;
     refused(&pool, "UPDATE processed_events SET consumer = 'x'").await;
 }

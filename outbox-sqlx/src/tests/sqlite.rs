@@ -3,9 +3,11 @@
 use std::{path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
-use relaybox_core::{ErrorKind, OutboxStore, OutboxWriter, Result, error_chain};
+use relaybox_core::{
+    DeadLetterQuery, DeadLetterStore, ErrorKind, OutboxStore, OutboxWriter, Result, error_chain,
+};
 use sqlx::{
-    AssertSqlSafe, Sqlite, SqlitePool, Transaction,
+    AssertSqlSafe, Row, Sqlite, SqlitePool, Transaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
@@ -148,6 +150,59 @@ async fn a_text_that_is_no_text_is_a_malformed_row() {
         for row in rows {
             assert_eq!(row.envelope.unwrap_err().kind(), ErrorKind::Decode);
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn reading_sorts_nothing_and_walks_no_backlog() {
+    super::run_migrated(async |harness: &SqliteHarness| {
+        for sql in crate::sqlite::read_sql() {
+            let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+            let steps = sqlx::query(explain).fetch_all(&harness.pool).await.unwrap();
+            let plan: Vec<String> = steps.iter().map(|step| step.get("detail")).collect();
+            let plan = plan.join("\n");
+            assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+            let by_position = "USING INTEGER PRIMARY KEY (rowid>?)";
+            assert!(plan.contains(by_position) && !plan.contains("SCAN event"), "{plan}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_comes_while_events_flow_is_seen_at_once() {
+    super::run_migrated(async |harness: &SqliteHarness| {
+        let outbox = harness.outbox(Tables::default());
+        let mut reader = outbox.reader().await.unwrap();
+        let lease = acquire(&outbox).await;
+        for round in ["a", "b", "c"] {
+            super::enqueue(harness, "s-1", &[round]).await;
+            let rows = super::read(&mut reader).await;
+            outbox.settle(&lease, &super::published(super::refs(&rows))).await.unwrap();
+            reader.forget(&super::refs(&rows));
+        }
+        // Events flow, nothing is in flight, there are no dead letters: the brief statement serves.
+        super::enqueue(harness, "s-1", &["d"]).await;
+        let rows = super::read(&mut reader).await;
+        outbox.settle(&lease, &super::dead(&super::refs(&rows))).await.unwrap();
+        reader.forget(&super::refs(&rows));
+        super::enqueue(harness, "s-1", &["e"]).await;
+        super::enqueue(harness, "s-2", &["f"]).await;
+        let rows = super::read(&mut reader).await;
+        assert_eq!(super::names(&rows), ["e parked", "f"]);
+        outbox.settle(&lease, &super::parked(super::refs(&rows[..1]))).await.unwrap();
+        outbox.settle(&lease, &super::published(super::refs(&rows[1..]))).await.unwrap();
+        reader.forget(&super::refs(&rows));
+
+        outbox.redrive(&DeadLetterQuery::all()).await.unwrap();
+        let rows = super::read(&mut reader).await;
+        assert_eq!(super::names(&rows), ["d", "e"]);
+        let settled = outbox.settle(&lease, &super::published(super::refs(&rows))).await.unwrap();
+        assert_eq!(settled.published, 2);
+        reader.forget(&super::refs(&rows));
+        super::enqueue(harness, "s-1", &["g"]).await;
+        assert_eq!(super::names(&super::read(&mut reader).await), ["g"]);
     })
     .await;
 }
