@@ -16,7 +16,7 @@ use relaybox_core::{
 
 use crate::{
     RabbitConfig, RabbitQueue,
-    connection::{self, answered, channel, connect},
+    connection::{self, answered, channel, close_channel, connect},
     error,
     message::{self, Message},
     publisher::Publisher,
@@ -24,13 +24,16 @@ use crate::{
 };
 
 const REDRIVE: &str = "redrive dead letters";
-/// How much is sent before it is taken off the dead-letter queue.
-const CHUNK: usize = 100;
+/// How much is sent before it is taken off the dead-letter queue. The broker passes on 32 acknowledgements
+/// to a quorum queue and keeps the ones behind; those would be lost with the channel.
+const CHUNK: usize = 30;
 const CHUNK_BYTES: usize = 16 * 1024 * 1024;
 /// How many letters a list has that doesn't say.
 const LISTED: u64 = 1_000;
 /// How many letters the broker may send ahead.
 const PREFETCH: u16 = 1_000;
+/// How long letters that stay may take to be back in their queue.
+const RETURN: Duration = Duration::from_secs(5);
 /// How long without a letter makes us look whether there are any left.
 const SILENCE: Duration = Duration::from_millis(500);
 
@@ -44,13 +47,14 @@ const SILENCE: Duration = Duration::from_millis(500);
 /// aggregate did since: order has a repeat there, as with any dead letter of a consumer.
 ///
 /// A letter is taken off the dead-letter queue after the broker has confirmed that it is back in its
-/// queue. So none is lost, and none is put back twice unless a run breaks off in between: it is in both
-/// then, and the consumer knows the second as a repeat. Nothing but the queue itself remembers what was
-/// put back, so [`RedriveSummary::redriven_before`] is always 0.
+/// queue. So none is lost, and none is put back twice unless a run breaks off in between, or the broker
+/// loses the acknowledgement, which it never confirms: it is in both then, and the consumer knows the
+/// second as a repeat. Nothing but the queue itself remembers what was put back, so
+/// [`RedriveSummary::redriven_before`] is always 0.
 ///
 /// Letters that are not chosen stay where they are; of more than 32,000 of them, a quorum queue may lose
 /// the order. While a plan or a run looks at them, nobody else sees them; two runs at once share what is
-/// there. A run ends after as many letters as were in the queue when it began, and has at most 1,100 of
+/// there. A run ends after as many letters as were in the queue when it began, and has at most 1,030 of
 /// them in memory.
 ///
 /// ```no_run
@@ -212,6 +216,8 @@ struct Scan {
     queue: TopicName,
     dead_letters: TopicName,
     left: u64,
+    /// As many as there were, without those that were taken off.
+    stays: u64,
     seen: i64,
 }
 
@@ -242,6 +248,7 @@ impl Scan {
             queue: redrive.queue.clone(),
             dead_letters,
             left,
+            stays: left,
             seen: 0,
         })
     }
@@ -292,10 +299,21 @@ impl Scan {
 
     async fn take_off(&mut self, tag: u64) -> Result<()> {
         self.held -= 1;
+        self.stays -= 1;
         answered(REDRIVE, self.channel.basic_ack(tag, BasicAckOptions::default())).await
     }
 
+    /// Leaves, and waits until what stays is back: whoever looks next is to see it, in its order. Others
+    /// may take letters meanwhile, so not for ever.
     async fn end(self) -> Result<()> {
+        close_channel(REDRIVE, &self.channel).await?;
+        let back = async {
+            while length(&self.connection, &self.dead_letters).await? < Some(self.stays) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(RETURN, back).await.unwrap_or(Ok(()))?;
         connection::close(REDRIVE, &self.connection).await
     }
 }

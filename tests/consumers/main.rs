@@ -98,22 +98,30 @@ impl<'t> Members<'t> {
         .await;
     }
 
-    /// Waits until everything on the topic is acknowledged, as long as there is progress.
+    /// Waits until everything on the topic is acknowledged.
     async fn drained(&self) {
-        let patience = Duration::from_secs(30);
-        let (mut least, mut deadline) = (i64::MAX, Instant::now() + patience);
-        loop {
-            let lags = self.topic.lags(&self.options.group).await;
-            let lag = lags.iter().sum();
-            if lag == 0 {
-                return;
-            }
-            if lag < least {
-                (least, deadline) = (lag, Instant::now() + patience);
-            }
-            assert!(Instant::now() < deadline, "the lags get no better: {lags:?}");
-            tokio::time::sleep(Duration::from_millis(200)).await;
+        none_left("to be acknowledged, by partition", async || {
+            self.topic.lags(&self.options.group).await
+        })
+        .await;
+    }
+}
+
+/// Waits until nothing is left, as long as it gets less.
+async fn none_left(what: &str, mut left: impl AsyncFnMut() -> Vec<i64>) {
+    let patience = Duration::from_secs(30);
+    let (mut least, mut deadline) = (i64::MAX, Instant::now() + patience);
+    loop {
+        let left = left().await;
+        let sum = left.iter().sum();
+        if sum <= 0 {
+            return;
         }
+        if sum < least {
+            (least, deadline) = (sum, Instant::now() + patience);
+        }
+        assert!(Instant::now() < deadline, "{what}: {left:?}, and it gets no less");
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 

@@ -187,19 +187,24 @@ impl<S: EventSource, P: ProcessedEventStore> Lane<S, P> {
     }
 
     /// Gives the partition's batch back, and notes that this was no crash.
-    pub(super) async fn leave(&self) {
-        if self.past.is_some() {
-            let (name, inbox) = (&self.shared.settings.name, &self.shared.inbox);
-            let noted = inbox.stopped(name, &self.partition);
-            match tokio::time::timeout(STOP_PATIENCE, noted).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    debug!(partition = %self.partition, error = error_chain(&error), "stop not noted");
-                }
-                Err(_) => debug!(partition = %self.partition, "stop not noted in time"),
-            }
-        }
+    async fn leave(&self) {
+        self.note_stop().await;
         release(&self.shared, &self.partition).await;
+    }
+
+    /// Notes that whoever is next on this partition doesn't follow a crash.
+    pub(super) async fn note_stop(&self) {
+        if self.past.is_none() {
+            return;
+        }
+        let (name, inbox) = (&self.shared.settings.name, &self.shared.inbox);
+        match tokio::time::timeout(STOP_PATIENCE, inbox.stopped(name, &self.partition)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                debug!(partition = %self.partition, error = error_chain(&error), "stop not noted");
+            }
+            Err(_) => debug!(partition = %self.partition, "stop not noted in time"),
+        }
     }
 }
 

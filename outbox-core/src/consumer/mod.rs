@@ -17,6 +17,7 @@ mod tests;
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
+use futures::future::join_all;
 use tokio::{sync::RwLock, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -260,6 +261,7 @@ impl<S: EventSource, P: ProcessedEventStore> Lanes<S, P> {
                 () = tokio::time::sleep_until(abort_at.unwrap_or_else(Instant::now)), if abort_at.is_some() => self.abort_due(),
             }
         }
+        join_all(self.idle.values().map(Lane::note_stop)).await;
     }
 }
 

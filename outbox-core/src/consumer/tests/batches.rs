@@ -16,8 +16,9 @@ async fn events_of_a_partition_share_transactions() {
     let consumer = Running::start(consumer);
     until(|| store.get("a").is_some_and(|list| list.ends_with("99,"))).await;
     consumer.stop().await;
-    // Two for the past of the partition, then begin, mark and commit for 16, 32 and 52 events.
-    assert_eq!(store.faults().steps() - before, 2 + 3 * 3);
+    // Two for the past of the partition, then begin, mark and commit for 16, 32 and 52 events, and one
+    // for the orderly stop.
+    assert_eq!(store.faults().steps() - before, 2 + 3 * 3 + 1);
     let expected: String = (0..100).map(|n| format!("{n},")).collect();
     assert_eq!(store.get("a").unwrap(), expected);
 }

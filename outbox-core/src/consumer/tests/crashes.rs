@@ -113,5 +113,29 @@ async fn orderly_stops_are_no_crashes() {
     until(|| store.get("a").is_some()).await;
     consumer.stop().await;
     assert_eq!(store.get("a").unwrap(), "0,1,2,");
-    assert_eq!(store.faults().steps() - steps, 2 + 3, "one transaction: nobody was careful");
+    // The past, one transaction, and the stop.
+    assert_eq!(store.faults().steps() - steps, 2 + 3 + 1, "nobody was careful");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_is_read_again_from_its_beginning_is_no_crash() {
+    let (bus, store) = (MemoryBus::new(), MemoryStore::new());
+    for n in 0..20 {
+        send(&bus, &store, "a", n);
+    }
+    for reading in 0..5 {
+        let group = ConsumerName::new(format!("reading-{reading}")).unwrap();
+        let source = MemorySource::new(&bus, group, vec![topic()]);
+        let steps = store.faults().steps();
+        let consumer = Consumer::builder("test", source, store.clone())
+            .on::<Counted, _>(Append::default())
+            .build()
+            .unwrap();
+        let consumer = Running::start(consumer);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        consumer.stop().await;
+        // The past of the partition, two transactions, and that it stopped: nobody was careful.
+        assert!(store.faults().steps() - steps <= 2 + 2 * 3 + 1, "reading {reading}");
+    }
+    assert_eq!(count(&store, "a"), 20);
 }
