@@ -176,6 +176,7 @@ macro_rules! for_each_inbox_promise {
                 a_start_at_another_place_is_the_first,
                 an_orderly_stop_forgets_starts_and_attempts,
                 attempts_are_counted_by_place_and_apart_from_starts,
+                an_attempt_that_was_survived_is_not_counted,
                 starts_at_once_are_all_counted;
         }
     };

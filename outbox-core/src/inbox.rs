@@ -112,6 +112,19 @@ pub trait ProcessedEventStore: Send + Sync + 'static {
         place: Offset,
     ) -> Result<u32>;
 
+    /// Notes that the process lived through the attempt at this place, whatever came of it: the next one
+    /// there is the first again. The place is still one that was attempted, for
+    /// [`started`](Self::started).
+    ///
+    /// # Errors
+    /// The database's: the attempt counts as one that the process died of.
+    async fn survived(
+        &self,
+        consumer: &ConsumerName,
+        partition: &Partition,
+        place: Offset,
+    ) -> Result<()>;
+
     /// Notes that `consumer` left a partition in an orderly way, and forgets what was noted of its
     /// starts and attempts there.
     ///

@@ -141,6 +141,12 @@ mock! {
             partition: &Partition,
             place: Offset,
         ) -> Result<u32>;
+        async fn survived(
+            &self,
+            consumer: &ConsumerName,
+            partition: &Partition,
+            place: Offset,
+        ) -> Result<()>;
         async fn stopped(&self, consumer: &ConsumerName, partition: &Partition) -> Result<()>;
         async fn purge(&self, consumer: &ConsumerName, age: Duration, limit: u32) -> Result<u64>;
         fn classify(&self, error: &(dyn StdError + 'static)) -> Option<ErrorKind>;

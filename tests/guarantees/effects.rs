@@ -9,8 +9,8 @@ use std::{
 };
 
 use relaybox::{
-    Consumer, ConsumerName, Envelope, EventHandler, HandlerError, async_trait, kafka::KafkaSource,
-    postgres::PgProcessedEvents,
+    Consumer, ConsumerBuilder, ConsumerName, Envelope, EventHandler, HandlerError, async_trait,
+    kafka::KafkaSource, postgres::PgProcessedEvents,
 };
 use relaybox_tests::{Changed, Database, Topic, servers, until};
 use sqlx::{Postgres, Transaction};
@@ -61,13 +61,18 @@ pub(crate) fn consumer(
     group: &str,
     handler: WriteEffect,
 ) -> Consumer<KafkaSource, PgProcessedEvents> {
+    builder(database, topic, group, handler).build().unwrap()
+}
+
+pub(crate) fn builder(
+    database: &Database,
+    topic: &Topic,
+    group: &str,
+    handler: WriteEffect,
+) -> ConsumerBuilder<KafkaSource, PgProcessedEvents> {
     let group = ConsumerName::new(format!("{group}-{}", topic.name)).unwrap();
     let source = KafkaSource::new(topic.config(), group, vec![topic.name.clone()]).unwrap();
-    Consumer::builder("effects", source, database.inbox())
-        .retry(quick())
-        .on::<Changed, _>(handler)
-        .build()
-        .unwrap()
+    Consumer::builder("effects", source, database.inbox()).retry(quick()).on::<Changed, _>(handler)
 }
 
 async fn effects(database: &Database) -> i64 {

@@ -10,7 +10,7 @@ use relaybox_tests::{Database, Topic, servers, until};
 
 use crate::{
     Running, drained,
-    effects::{WriteEffect, consumer},
+    effects::{WriteEffect, builder},
     relay,
 };
 
@@ -22,7 +22,8 @@ async fn a_redriven_dead_letter_has_its_effect_once_and_is_redriven_once() {
     // Three events fail all their five attempts.
     let failures = Arc::new(AtomicU32::new(15));
     let handler = WriteEffect::failing(Arc::clone(&failures));
-    let consumer = consumer(&database, &topic, "redrive", handler);
+    // One by one, or a batch would use a failure up.
+    let consumer = builder(&database, &topic, "redrive", handler).max_batch(1).build().unwrap();
     let consumer = Running::start(|shutdown| consumer.run(shutdown));
     for _ in 0..10 {
         database.change("t").await;

@@ -80,6 +80,27 @@ pub async fn attempts_are_counted_by_place_and_apart_from_starts<F: InboxFactory
     .await;
 }
 
+/// What the process lived through is not held against the record, whatever else it is noted for.
+pub async fn an_attempt_that_was_survived_is_not_counted<F: InboxFactory>(factory: &F) {
+    on_inbox(factory, async |inbox: &Fixture<'_, F>| {
+        let survived = async |place| {
+            let noted = inbox.inbox.survived(&consumer(), &partition(0), place).await;
+            ok("noting that an attempt was survived", noted);
+        };
+        survived(7).await;
+        same("a start", &inbox.started(0, 5).await, &1);
+        same("an attempt", &inbox.attempted(0, 7).await, &1);
+        same("the next one", &inbox.attempted(0, 7).await, &2);
+        survived(8).await;
+        same("another place was survived", &inbox.attempted(0, 7).await, &3);
+        survived(7).await;
+        same("the next one after it", &inbox.attempted(0, 7).await, &1);
+        survived(7).await;
+        same("a start where one was attempted", &inbox.started(0, 7).await, &2);
+    })
+    .await;
+}
+
 /// Each note is one step: of several at once none is lost.
 pub async fn starts_at_once_are_all_counted<F: InboxFactory>(factory: &F) {
     on_inbox(factory, async |inbox: &Fixture<'_, F>| {

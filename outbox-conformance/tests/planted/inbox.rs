@@ -157,6 +157,15 @@ impl ProcessedEventStore for MarkingInbox {
         self.inner.attempted(consumer, partition, place).await
     }
 
+    async fn survived(
+        &self,
+        consumer: &ConsumerName,
+        partition: &Partition,
+        place: Offset,
+    ) -> Result<()> {
+        self.inner.survived(consumer, partition, place).await
+    }
+
     async fn stopped(&self, consumer: &ConsumerName, partition: &Partition) -> Result<()> {
         self.inner.stopped(consumer, partition).await
     }

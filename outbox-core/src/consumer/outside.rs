@@ -51,19 +51,19 @@ impl<'a, S: EventSource, P: ProcessedEventStore> Strand<'a, S, P> {
         handled: &mut Vec<&Work<'a, P::Tx>>,
     ) -> Result<bool, Abandoned> {
         let mut charged = work.delivery.attempts;
-        let mut noted = false;
         loop {
             self.go_on()?;
             let since = Instant::now();
             let outcome = if self.lane.is_careful() {
-                let _turn = self.shared.turn.write().await;
-                if !mem::replace(&mut noted, true)
-                    && let Some(failure) = self.note_attempt(work.delivery).await?
-                {
+                let turn = self.shared.turn.write().await;
+                if let Some(failure) = self.note_attempt(work.delivery).await? {
+                    drop(turn);
                     self.give_up(work.delivery, &failure).await?;
                     return Ok(false);
                 }
-                self.shared.handle_outside(work).await
+                let outcome = self.shared.handle_outside(work).await;
+                self.note_survival(work.delivery).await;
+                outcome
             } else {
                 let _turn = self.shared.turn.read().await;
                 self.shared.handle_outside(work).await

@@ -3,6 +3,7 @@
 use std::mem;
 
 use tokio::time::Instant;
+use tracing::debug;
 
 use super::{
     Shared, UnknownEvents,
@@ -184,19 +185,19 @@ impl<'a, S: EventSource, P: ProcessedEventStore> Strand<'a, S, P> {
     /// Handles one event, until its effect is committed, it is put off or given up on.
     async fn alone(&mut self, work: &Work<'a, P::Tx>) -> Result<(), Abandoned> {
         let mut charged = work.delivery.attempts;
-        let mut noted = false;
         loop {
             self.go_on()?;
             let since = Instant::now();
             let outcome = if self.lane.is_careful() {
                 // Nobody else is at work now: if the process dies, this is what it died of.
-                let _turn = self.shared.turn.write().await;
-                if !mem::replace(&mut noted, true)
-                    && let Some(failure) = self.note_attempt(work.delivery).await?
-                {
+                let turn = self.shared.turn.write().await;
+                if let Some(failure) = self.note_attempt(work.delivery).await? {
+                    drop(turn);
                     return self.give_up(work.delivery, &failure).await;
                 }
-                self.shared.attempt(std::slice::from_ref(work)).await
+                let outcome = self.shared.attempt(std::slice::from_ref(work)).await;
+                self.note_survival(work.delivery).await;
+                outcome
             } else {
                 let _turn = self.shared.turn.read().await;
                 self.shared.attempt(std::slice::from_ref(work)).await
@@ -286,6 +287,15 @@ impl<'a, S: EventSource, P: ProcessedEventStore> Strand<'a, S, P> {
             let reason = format!("the process died each of the {died} times it was handled alone");
             self.failure(ErrorKind::Crashed, reason, died)
         }))
+    }
+
+    /// Notes that the process did not die of an attempt, so that it is not held against the event when
+    /// another one kills the process before this one is acknowledged.
+    pub(super) async fn note_survival(&self, delivery: &Delivery) {
+        let (name, inbox) = (&self.shared.settings.name, &self.shared.inbox);
+        if let Err(error) = inbox.survived(name, &self.lane.partition, delivery.place).await {
+            debug!(error = error_chain(&error), "an attempt counts as one that was not survived");
+        }
     }
 
     pub(super) fn count(&self, works: &[Work<'a, P::Tx>], marks: &[Mark], since: Instant) {

@@ -131,6 +131,22 @@ impl ProcessedEventStore for MemoryStore {
         })
     }
 
+    async fn survived(
+        &self,
+        consumer: &ConsumerName,
+        partition: &Partition,
+        place: Offset,
+    ) -> Result<()> {
+        self.shared.faults.step("note that an attempt was survived", || {
+            let mut state = self.shared.lock();
+            let row = state.starts.get_mut(&whose(consumer, partition));
+            if let Some(row) = row.filter(|row| row.attempt_place == Some(place)) {
+                row.attempts = 0;
+            }
+            Ok(())
+        })
+    }
+
     async fn stopped(&self, consumer: &ConsumerName, partition: &Partition) -> Result<()> {
         self.shared.faults.step("note an orderly stop", || {
             self.shared.lock().starts.remove(&whose(consumer, partition));

@@ -13,10 +13,10 @@ use rdkafka::{
     ClientContext, TopicPartitionList,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance},
-    error::{KafkaError, KafkaResult},
+    error::KafkaError,
     types::RDKafkaErrorCode as Code,
 };
-use relaybox_core::{ErrorKind, Result, TopicName};
+use relaybox_core::{Result, TopicName};
 
 use super::{assignment::Place, shared::Shared};
 use crate::{client::Monitor, error};
@@ -139,24 +139,6 @@ impl ConsumerContext for Context {
             Rebalance::Error(error) => {
                 let error = error::convert("join the group", error.clone());
                 self.shared.report(error);
-            }
-        }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        self.called();
-        let failed = match &result {
-            Ok(()) => offsets.elements().iter().any(|element| element.error().is_err()),
-            Err(error) => error.rdkafka_error_code() != Some(Code::NoOffset),
-        };
-        if failed {
-            tracing::warn!(?result, "could not commit offsets; trying again");
-            self.shared.lock().commit_failed(offsets);
-            if let Err(error) = result
-                && error::kind(error.rdkafka_error_code().unwrap_or(Code::Unknown))
-                    == ErrorKind::TopicUnavailable
-            {
-                self.shared.report(error::convert("commit offsets", error));
             }
         }
     }

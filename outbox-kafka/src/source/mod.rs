@@ -1,6 +1,7 @@
 //! Receiving.
 
 mod assignment;
+mod committer;
 mod context;
 mod offsets;
 mod poller;
@@ -23,6 +24,7 @@ use relaybox_core::{
 
 use self::{
     assignment::{Assignment, Limits},
+    committer::Committer,
     context::Context,
     poller::Poller,
     shared::Shared,
@@ -225,7 +227,8 @@ impl KafkaSourceBuilder {
         let names: Vec<_> = topics.iter().map(TopicName::as_str).collect();
         consumer.subscribe(&names).map_err(|error| error::convert(JOIN, error))?;
         let stats = Stats::new(config.clone(), topics, start_at, Arc::downgrade(&consumer));
-        let poller = Poller::new(consumer, Arc::clone(&shared), start_time);
+        let committer = Committer::start(Arc::clone(&consumer), Arc::clone(&shared))?;
+        let poller = Poller::new(consumer, Arc::clone(&shared), committer, start_time);
         thread::Builder::new()
             .name("relaybox-consumer".to_owned())
             .spawn(move || poller.run())

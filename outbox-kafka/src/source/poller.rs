@@ -1,6 +1,6 @@
 //! The thread that keeps the membership while handlers are slow.
 //!
-//! It serves librdkafka's events, goes back to where a batch was released, and commits. Records don't
+//! It serves librdkafka's events, goes back to where a batch was released, and has offsets committed. Records don't
 //! pass through it: `receive` takes them from librdkafka's own queues, whose bounds hold the broker
 //! back.
 
@@ -14,7 +14,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use rdkafka::{
     Message, Offset,
-    consumer::{BaseConsumer, CommitMode, Consumer},
+    consumer::{BaseConsumer, Consumer},
     error::KafkaError,
     types::RDKafkaErrorCode as Code,
 };
@@ -22,6 +22,7 @@ use relaybox_core::{ErrorKind, Result, TopicName};
 
 use super::{
     assignment::Place,
+    committer::Committer,
     context::{Context, commit_now},
     offsets::Question,
     shared::Shared,
@@ -41,6 +42,7 @@ const LAST_QUESTION: Duration = Duration::from_secs(6);
 pub(super) struct Poller {
     consumer: Arc<BaseConsumer<Context>>,
     shared: Arc<Shared>,
+    committer: Committer,
     next_commit: Instant,
     /// Where a group begins that has no offset; `None`: librdkafka knows.
     start_time: Option<DateTime<Utc>>,
@@ -51,10 +53,11 @@ impl Poller {
     pub(super) fn new(
         consumer: Arc<BaseConsumer<Context>>,
         shared: Arc<Shared>,
+        committer: Committer,
         start_time: Option<DateTime<Utc>>,
     ) -> Self {
         let now = Instant::now();
-        Self { consumer, shared, next_commit: now, start_time, next_look: now }
+        Self { consumer, shared, committer, next_commit: now, start_time, next_look: now }
     }
 
     /// Works until the source is closed.
@@ -68,7 +71,8 @@ impl Poller {
             self.commit();
             self.shared.bell.wait(TICK);
         }
-        let Self { consumer, shared, .. } = self;
+        let Self { consumer, shared, committer, .. } = self;
+        drop(committer);
         let committed = leave(consumer, &shared);
         shared.lock().closed = Some(committed);
         shared.news.notify_waiters();
@@ -160,16 +164,14 @@ impl Poller {
         let now = Instant::now();
         let mut state = self.shared.lock();
         let paused = state.no_commit_before.is_some_and(|until| now < until);
-        if now < self.next_commit || paused || !state.assignment.has_uncommitted() {
+        let waits = now < self.next_commit || paused || self.committer.is_busy();
+        if waits || !state.assignment.has_uncommitted() {
             return;
         }
         let offsets = state.assignment.take_uncommitted();
         drop(state);
         self.next_commit = now + TICK;
-        if let Err(error) = self.consumer.commit(&offsets, CommitMode::Async) {
-            tracing::warn!(%error, "could not commit offsets; trying again");
-            self.shared.lock().commit_failed(&offsets);
-        }
+        self.committer.commit(offsets);
     }
 }
 
@@ -210,7 +212,7 @@ fn leave(consumer: Arc<BaseConsumer<Context>>, shared: &Shared) -> Result<()> {
         state.assignment.remove(&places)
     };
     let committed = commit_now(&consumer, &offsets);
-    // Somebody may ask it for figures at this moment; whoever is last closes it.
+    // Somebody may ask it for figures at this moment, or a commit be under way; whoever is last closes it.
     let deadline = Instant::now() + LAST_QUESTION;
     while Arc::strong_count(&consumer) > 1 && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(10));

@@ -11,6 +11,5 @@ mod rebalance;
 mod redrive;
 mod security;
 mod source;
-mod speed;
 mod stats;
 mod support;

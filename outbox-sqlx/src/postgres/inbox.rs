@@ -193,6 +193,23 @@ impl ProcessedEventStore for PgProcessedEvents {
             .map_err(error::commit("note an attempt"))
     }
 
+    async fn survived(
+        &self,
+        consumer: &ConsumerName,
+        partition: &Partition,
+        place: Offset,
+    ) -> Result<()> {
+        sqlx::query(self.sql.survived.clone())
+            .bind(consumer.as_str())
+            .bind(partition.topic.as_str())
+            .bind(partition.number)
+            .bind(place)
+            .execute(&self.pool)
+            .await
+            .map_err(error::commit("note that an attempt was survived"))
+            .map(drop)
+    }
+
     async fn stopped(&self, consumer: &ConsumerName, partition: &Partition) -> Result<()> {
         sqlx::query(self.sql.stopped.clone())
             .bind(consumer.as_str())

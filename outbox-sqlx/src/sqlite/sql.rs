@@ -216,6 +216,9 @@ const ATTEMPTED: &str = "INSERT INTO {consumer_starts} AS known \
          attempt_place = excluded.attempt_place, changed_at = excluded.changed_at \
      RETURNING attempts";
 
+const SURVIVED: &str = "UPDATE {consumer_starts} SET attempts = 0 \
+     WHERE consumer = ?1 AND topic = ?2 AND partition = ?3 AND attempt_place = ?4";
+
 const STOPPED: &str = "DELETE FROM {consumer_starts} \
      WHERE consumer = ?1 AND topic = ?2 AND partition = ?3";
 
@@ -306,6 +309,7 @@ pub(super) struct InboxSql {
     pub(super) record_given_up: SqlStr,
     pub(super) started: SqlStr,
     pub(super) attempted: SqlStr,
+    pub(super) survived: SqlStr,
     pub(super) stopped: SqlStr,
     pub(super) purge: SqlStr,
     pub(super) purge_given_up: SqlStr,
@@ -321,6 +325,7 @@ impl InboxSql {
             record_given_up: sql(RECORD_GIVEN_UP),
             started: sql(STARTED),
             attempted: sql(ATTEMPTED),
+            survived: sql(SURVIVED),
             stopped: sql(STOPPED),
             purge: sql(PURGE),
             purge_given_up: sql(PURGE_GIVEN_UP),

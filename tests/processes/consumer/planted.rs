@@ -75,6 +75,15 @@ impl<P: ProcessedEventStore> ProcessedEventStore for NoMarks<P> {
         self.0.attempted(consumer, partition, place).await
     }
 
+    async fn survived(
+        &self,
+        consumer: &ConsumerName,
+        partition: &Partition,
+        place: Offset,
+    ) -> Result<(), Error> {
+        self.0.survived(consumer, partition, place).await
+    }
+
     async fn stopped(&self, consumer: &ConsumerName, partition: &Partition) -> Result<(), Error> {
         self.0.stopped(consumer, partition).await
     }

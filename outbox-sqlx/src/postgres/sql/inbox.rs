@@ -52,6 +52,9 @@ const ATTEMPTED: &str = "INSERT INTO {consumer_starts} AS known \
          attempt_place = excluded.attempt_place, changed_at = excluded.changed_at \
      RETURNING attempts";
 
+const SURVIVED: &str = "UPDATE {consumer_starts} SET attempts = 0 \
+     WHERE consumer = $1 AND topic = $2 AND partition = $3 AND attempt_place = $4";
+
 const STOPPED: &str = "DELETE FROM {consumer_starts} \
      WHERE consumer = $1 AND topic = $2 AND partition = $3";
 
@@ -69,6 +72,7 @@ pub(in crate::postgres) struct InboxSql {
     pub(in crate::postgres) record_given_up: SqlStr,
     pub(in crate::postgres) started: SqlStr,
     pub(in crate::postgres) attempted: SqlStr,
+    pub(in crate::postgres) survived: SqlStr,
     pub(in crate::postgres) stopped: SqlStr,
     pub(in crate::postgres) purge: SqlStr,
     pub(in crate::postgres) purge_given_up: SqlStr,
@@ -84,6 +88,7 @@ impl InboxSql {
             record_given_up: sql(RECORD_GIVEN_UP),
             started: sql(STARTED),
             attempted: sql(ATTEMPTED),
+            survived: sql(SURVIVED),
             stopped: sql(STOPPED),
             purge: sql(PURGE),
             purge_given_up: sql(PURGE_GIVEN_UP),
