@@ -7,7 +7,8 @@ use tracing::{debug, warn};
 
 use super::Shared;
 use crate::{
-    EventSource, ProcessedEventStore, Retention, SourceStats, TopicName, error_chain, telemetry,
+    EventSource, ProcessedEventStore, Retention, SourceStats, TopicName, TopicStats, error_chain,
+    telemetry,
 };
 
 /// How often it asks for figures, and how long it waits for them.
@@ -67,10 +68,8 @@ impl<S: EventSource, P: ProcessedEventStore> Shared<S, P> {
 
     fn compare_retention(&self, stats: &SourceStats, warned: &mut HashSet<TopicName>) {
         let Some(kept) = self.settings.keep_marks else { return };
-        for topic in &stats.topics {
-            if topic.retention.is_some_and(|records| records > kept)
-                && warned.insert(topic.topic.clone())
-            {
+        for topic in kept_longer(stats, kept) {
+            if warned.insert(topic.topic.clone()) {
                 warn!(
                     consumer = %self.settings.name,
                     topic = %topic.topic,
@@ -80,5 +79,34 @@ impl<S: EventSource, P: ProcessedEventStore> Shared<S, P> {
                 );
             }
         }
+    }
+}
+
+/// The topics whose records are kept for longer than marks are.
+fn kept_longer(stats: &SourceStats, marks: Duration) -> impl Iterator<Item = &TopicStats> {
+    stats.topics.iter().filter(move |topic| topic.retention.is_some_and(|records| records > marks))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_that_are_kept_for_less_than_records_are_found() {
+        let topic = |name: &str, retention| {
+            let mut topic = TopicStats::new(TopicName::new(name.to_owned()).unwrap());
+            topic.retention = retention;
+            topic
+        };
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
+        let topics = vec![
+            topic("longer", Some(hours(25))),
+            topic("as-long", Some(hours(24))),
+            topic("unknown", None),
+        ];
+        let stats = SourceStats::new(Vec::new(), topics);
+        let found: Vec<_> =
+            kept_longer(&stats, hours(24)).map(|topic| topic.topic.as_str()).collect();
+        assert_eq!(found, ["longer"]);
     }
 }
