@@ -10,8 +10,8 @@ use super::{
     dispatch::{Entry, Handlers},
 };
 use crate::{
-    Delivery, Envelope, Error, ErrorKind, EventContext, EventId, EventSource, HandlerError, Mark,
-    ProcessedEventStore, TraceContext, cloudevents, error_chain, trace,
+    Delivery, Envelope, Error, ErrorKind, EventContext, EventId, EventSource, Failure,
+    HandlerError, Mark, ProcessedEventStore, TraceContext, cloudevents, error_chain, trace,
 };
 
 /// How much longer than its handlers a transaction may live: enough to be rolled back.
@@ -32,6 +32,8 @@ pub(super) enum Failed {
     Infrastructure(Error),
     /// The record is no event, whatever its id and type say: no handler ran.
     Unreadable(Error),
+    /// It was not tried: too many processes died of it.
+    Condemned(Failure),
     /// The event or its handler.
     Event { kind: ErrorKind, reason: String, permanent: bool },
 }

@@ -54,21 +54,8 @@ impl<'a, S: EventSource, P: ProcessedEventStore> Strand<'a, S, P> {
         loop {
             self.go_on()?;
             let since = Instant::now();
-            let outcome = if self.lane.is_careful() {
-                let turn = self.shared.turn.write().await;
-                if let Some(failure) = self.note_attempt(work.delivery).await? {
-                    drop(turn);
-                    self.give_up(work.delivery, &failure).await?;
-                    return Ok(false);
-                }
-                let outcome = self.shared.handle_outside(work).await;
-                self.note_survival(work.delivery).await;
-                outcome
-            } else {
-                let _turn = self.shared.turn.read().await;
-                self.shared.handle_outside(work).await
-            };
-            match outcome {
+            let attempt = self.shared.handle_outside(work);
+            match self.in_turn(work.delivery, attempt).await? {
                 Ok(()) => {
                     self.patience.succeed();
                     self.count(std::slice::from_ref(work), &[Mark::First], since);

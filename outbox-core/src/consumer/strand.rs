@@ -15,8 +15,8 @@ use super::{
     progress::Progress,
 };
 use crate::{
-    Delivery, Error, ErrorKind, EventSource, Failure, GiveUp, Mark, ProcessedEventStore, Result,
-    error::bounded_reason, error_chain, telemetry,
+    Delivery, Error, ErrorKind, EventSource, Failure, GiveUp, Mark, ProcessedEventStore,
+    Redelivery, Result, error::bounded_reason, error_chain, telemetry,
 };
 
 /// Handles deliveries in order, as many as may be in a transaction.
@@ -172,7 +172,7 @@ impl<'a, S: EventSource, P: ProcessedEventStore> Strand<'a, S, P> {
                     self.lane.pace.failed();
                     break;
                 }
-                Err(Failed::Unreadable(_)) => break,
+                Err(Failed::Unreadable(_) | Failed::Condemned(_)) => break,
             }
         }
         for work in works {
@@ -188,21 +188,8 @@ impl<'a, S: EventSource, P: ProcessedEventStore> Strand<'a, S, P> {
         loop {
             self.go_on()?;
             let since = Instant::now();
-            let outcome = if self.lane.is_careful() {
-                // Nobody else is at work now: if the process dies, this is what it died of.
-                let turn = self.shared.turn.write().await;
-                if let Some(failure) = self.note_attempt(work.delivery).await? {
-                    drop(turn);
-                    return self.give_up(work.delivery, &failure).await;
-                }
-                let outcome = self.shared.attempt(std::slice::from_ref(work)).await;
-                self.note_survival(work.delivery).await;
-                outcome
-            } else {
-                let _turn = self.shared.turn.read().await;
-                self.shared.attempt(std::slice::from_ref(work)).await
-            };
-            match outcome {
+            let attempt = self.shared.attempt(std::slice::from_ref(work));
+            match self.in_turn(work.delivery, attempt).await? {
                 Ok(marks) => {
                     self.patience.succeed();
                     self.lane.pace.committed(1, since.elapsed());
@@ -216,6 +203,26 @@ impl<'a, S: EventSource, P: ProcessedEventStore> Strand<'a, S, P> {
                 }
             }
         }
+    }
+
+    /// Tries an event when it is its turn: beside others, or, where processes died, alone and noted.
+    pub(super) async fn in_turn<T>(
+        &mut self,
+        delivery: &Delivery,
+        attempt: impl Future<Output = Result<T, Failed>> + Send,
+    ) -> Result<Result<T, Failed>, Abandoned> {
+        if !self.lane.is_careful() {
+            let _turn = self.shared.turn.read().await;
+            return Ok(attempt.await);
+        }
+        // Nobody else is at work now: if the process dies, this is what it died of.
+        let _turn = self.shared.turn.write().await;
+        if let Some(failure) = self.note_attempt(delivery).await? {
+            return Ok(Err(Failed::Condemned(failure)));
+        }
+        let outcome = attempt.await;
+        self.note_survival(delivery).await;
+        Ok(outcome)
     }
 
     /// After a try failed: charges whom it is to be charged to, and waits before the next try. Says
@@ -235,6 +242,10 @@ impl<'a, S: EventSource, P: ProcessedEventStore> Strand<'a, S, P> {
                 self.give_up(work.delivery, &self.unreadable(&error)).await?;
                 return Ok(true);
             }
+            Failed::Condemned(failure) => {
+                self.give_up(work.delivery, &failure).await?;
+                return Ok(true);
+            }
             Failed::Event { kind, reason, permanent } => (kind, reason, permanent),
         };
         *charged += 1;
@@ -245,9 +256,9 @@ impl<'a, S: EventSource, P: ProcessedEventStore> Strand<'a, S, P> {
             self.give_up(work.delivery, &failure).await?;
             return Ok(true);
         }
-        if self.shared.source.redelivery().is_some() {
+        if let Some(redelivery) = self.shared.source.redelivery() {
             let failure = self.failure(kind, reason, *charged);
-            self.put_off(work.delivery, &failure).await?;
+            self.put_off(redelivery, work.delivery, &failure).await?;
             return Ok(true);
         }
         self.pause(Error::new(kind, "handle an event").detail(reason)).await?;
@@ -255,25 +266,24 @@ impl<'a, S: EventSource, P: ProcessedEventStore> Strand<'a, S, P> {
     }
 
     /// Has the broker deliver it again, later.
-    async fn put_off(&mut self, delivery: &Delivery, failure: &Failure) -> Result<(), Abandoned> {
+    async fn put_off(
+        &mut self,
+        redelivery: &dyn Redelivery,
+        delivery: &Delivery,
+        failure: &Failure,
+    ) -> Result<(), Abandoned> {
         let chance = self.shared.settings.rng().f64();
         let delay = self.shared.settings.retry.delay(failure.attempts, chance);
         let error = Error::new(failure.kind, "handle an event").detail(failure.reason.clone());
         self.shared.report(&error, delay);
-        while let Some(redelivery) = self.shared.source.redelivery() {
-            match redelivery.deliver_later(delivery, failure, delay).await {
-                Ok(()) => break,
-                Err(error) => self.pause(error).await?,
-            }
+        while let Err(error) = redelivery.deliver_later(delivery, failure, delay).await {
+            self.pause(error).await?;
         }
         Ok(())
     }
 
     /// Notes that an event is about to be tried; gives why not, if too many died of it.
-    pub(super) async fn note_attempt(
-        &mut self,
-        delivery: &Delivery,
-    ) -> Result<Option<Failure>, Abandoned> {
+    async fn note_attempt(&mut self, delivery: &Delivery) -> Result<Option<Failure>, Abandoned> {
         let settings = &self.shared.settings;
         let attempts = loop {
             let inbox = &self.shared.inbox;
@@ -291,7 +301,7 @@ impl<'a, S: EventSource, P: ProcessedEventStore> Strand<'a, S, P> {
 
     /// Notes that the process did not die of an attempt, so that it is not held against the event when
     /// another one kills the process before this one is acknowledged.
-    pub(super) async fn note_survival(&self, delivery: &Delivery) {
+    async fn note_survival(&self, delivery: &Delivery) {
         let (name, inbox) = (&self.shared.settings.name, &self.shared.inbox);
         if let Err(error) = inbox.survived(name, &self.lane.partition, delivery.place).await {
             debug!(error = error_chain(&error), "an attempt counts as one that was not survived");
