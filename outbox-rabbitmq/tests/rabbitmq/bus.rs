@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use relaybox_core::{ErrorKind, EventBus, Label, PartitionKey, Retry, cloudevents};
-use relaybox_rabbitmq::RabbitBus;
 
 use crate::support::{
-    Broker, Proxy, batch, config, kinds, on_broker, publish_numbers, record, record_of, until,
-    within,
+    Broker, batch, kinds, on_broker, publish_numbers, record, record_of, until, within,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -65,11 +63,7 @@ async fn an_event_arrives_byte_for_byte() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_a_key_one_event_is_unconfirmed_at_a_time() {
     on_broker(async |broker: &Broker| {
-        let queue = broker.queue().bind("#");
-        let exchange = broker.declare(&queue).await;
-        let proxy = Proxy::start(&broker.url).await;
-        let through = config(&proxy.url(&broker.url));
-        let bus = RabbitBus::builder(through).exchange(exchange).build().unwrap();
+        let (proxy, bus, queue) = broker.proxied_chain().await;
         publish_numbers(&bus, "warm", 0..1).await;
         broker.take_all(queue.name().as_str()).await;
 

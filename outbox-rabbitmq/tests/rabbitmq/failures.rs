@@ -17,11 +17,7 @@ use crate::support::{
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_is_cut_again_and_again_loses_and_reorders_nothing() {
     on_broker(async |broker: &Broker| {
-        let queue = broker.queue().bind("#");
-        let exchange = broker.declare(&queue).await;
-        let proxy = Proxy::start(&broker.url).await;
-        let through = config(&proxy.url(&broker.url));
-        let bus = RabbitBus::builder(through).exchange(exchange).build().unwrap();
+        let (proxy, bus, queue) = broker.proxied_chain().await;
         let cutting = async {
             for _ in 0..8 {
                 tokio::time::sleep(Duration::from_millis(150)).await;
@@ -62,11 +58,7 @@ async fn a_recovery_in_full_flight_keeps_the_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_is_told_and_recovered_from() {
     on_broker(async |broker: &Broker| {
-        let queue = broker.queue().bind("#");
-        let exchange = broker.declare(&queue).await;
-        let proxy = Proxy::start(&broker.url).await;
-        let through = config(&proxy.url(&broker.url));
-        let bus = RabbitBus::builder(through).exchange(exchange).build().unwrap();
+        let (proxy, bus, _queue) = broker.proxied_chain().await;
         publish_numbers(&bus, "a", 0..1).await;
         proxy.close(true);
         let results = within(bus.publish(vec![record("a", "1"), record("b", "2")])).await;
@@ -162,11 +154,7 @@ async fn a_queue_in_memory_that_is_full_refuses_rather_than_grow() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_bus_resolves_what_is_in_flight() {
     on_broker(async |broker: &Broker| {
-        let queue = broker.queue().bind("#");
-        let exchange = broker.declare(&queue).await;
-        let proxy = Proxy::start(&broker.url).await;
-        let through = config(&proxy.url(&broker.url));
-        let bus = RabbitBus::builder(through).exchange(exchange).build().unwrap();
+        let (proxy, bus, _queue) = broker.proxied_chain().await;
         publish_numbers(&bus, "a", 0..1).await;
         proxy.silence(true);
         let flight = bus.publish(vec![record("a", "1")]);

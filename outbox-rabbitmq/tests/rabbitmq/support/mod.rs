@@ -122,6 +122,16 @@ impl Broker {
         (self.bus(&exchange), queue)
     }
 
+    /// The same, with a line to the broker that can be cut.
+    pub(crate) async fn proxied_chain(&self) -> (Proxy, RabbitBus, RabbitQueue) {
+        let queue = self.queue().bind("#");
+        let exchange = self.declare(&queue).await;
+        let proxy = Proxy::start(&self.url).await;
+        let through = config(&proxy.url(&self.url));
+        let bus = RabbitBus::builder(through).exchange(exchange).build().unwrap();
+        (proxy, bus, queue)
+    }
+
     pub(crate) fn bus(&self, exchange: &TopicName) -> RabbitBus {
         RabbitBus::builder(self.config()).exchange(exchange.clone()).build().unwrap()
     }
