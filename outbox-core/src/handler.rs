@@ -158,6 +158,10 @@ impl HandlerError {
         self.permanent
     }
 
+    pub(crate) fn into_source(self) -> Box<dyn StdError + Send + Sync> {
+        self.source
+    }
+
     /// The error itself.
     #[must_use]
     pub fn source(&self) -> &(dyn StdError + 'static) {

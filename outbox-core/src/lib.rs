@@ -19,6 +19,7 @@ mod context;
 mod envelope;
 mod error;
 mod event;
+mod framing;
 mod handler;
 mod header_name;
 mod hooks;
@@ -30,6 +31,7 @@ mod outbox;
 mod redrive;
 mod relay;
 mod retry;
+mod schema;
 mod source;
 mod store;
 pub mod telemetry;
@@ -42,7 +44,7 @@ pub use tokio_util::sync::CancellationToken;
 pub use self::{
     bus::{EventBus, Receipt, Record, TopicMap},
     clock::{Clock, SystemClock},
-    codec::{Codec, JsonCodec},
+    codec::{Codec, Encoded, JsonCodec},
     consumer::{Consumer, ConsumerBuilder, UnknownEvents},
     context::EventContext,
     envelope::{
@@ -52,6 +54,7 @@ pub use self::{
     },
     error::{Error, ErrorKind, Result, Retry, error_chain},
     event::{DomainEvent, EventType, MAX_EVENT_NAME},
+    framing::Framing,
     handler::{AtLeastOnceHandler, EventHandler, HandlerError, IdempotencyKey, PermanentExt},
     header_name::HeaderName,
     hooks::{DeadLetterNotice, ErrorNotice},
@@ -60,6 +63,7 @@ pub use self::{
     redrive::{ConsumerDeadLetter, RedriveQuery, RedriveSummary, RedriveVerdict},
     relay::{OnDeadLetter, Relay, RelayBuilder, WakeUp},
     retry::RetryPolicy,
+    schema::{SchemaFingerprint, SchemaStore, StoredSchema},
     source::{
         Delivery, EventSource, Failure, Offset, Partition, PartitionStats, Received, Redelivery,
         SourceStats, TopicStats,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tracing::{Instrument, field::Empty};
 
 use crate::{
-    AggregateId, AggregateType, Clock, Codec, DomainEvent, Envelope, Error, ErrorKind,
+    AggregateId, AggregateType, Clock, Codec, DomainEvent, Encoded, Envelope, Error, ErrorKind,
     EventContext, EventId, JsonCodec, Label, OutboxWriter, PartitionKey, Result, SystemClock,
     telemetry, trace,
 };
@@ -196,7 +196,7 @@ impl<W, C: Codec> Outbox<W, C> {
     ) -> Result<Envelope> {
         let Inner { codec, source, max_payload, clock, .. } = &*self.inner;
         let event_type = event.event_type();
-        let payload = codec.encode(&event_type, event)?;
+        let Encoded { content_type, payload } = codec.encode(&event_type, event)?;
         if payload.len() > *max_payload {
             return Err(Error::new(ErrorKind::TooLarge, "enqueue an event").detail(format!(
                 "the payload of {event_type} has {} bytes, more than {max_payload}; store the bulk \
@@ -210,7 +210,7 @@ impl<W, C: Codec> Outbox<W, C> {
             AggregateId::new(event.aggregate_id())?,
             payload,
         );
-        envelope.content_type = Cow::Borrowed(codec.content_type());
+        envelope.content_type = content_type;
         envelope.occurred_at = clock.now().trunc_subsecs(6);
         envelope.partition_key = event.partition_key().map(PartitionKey::new).transpose()?;
         let metadata = &mut envelope.metadata;

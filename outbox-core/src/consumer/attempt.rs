@@ -44,6 +44,9 @@ impl<S: EventSource, P: ProcessedEventStore> Shared<S, P> {
         let name = &self.settings.name;
         let limit = self.settings.handler_timeout + ROLLBACK;
         let ids: Vec<EventId> = works.iter().map(|work| work.event_id).collect();
+        for work in works {
+            self.prepare(work).await?;
+        }
         let mut tx = self.inbox.begin(limit).await.map_err(|error| self.judge(error))?;
         let marks = match self.inbox.mark(&mut tx, name, &ids).await {
             Ok(marks) => marks,
@@ -67,12 +70,25 @@ impl<S: EventSource, P: ProcessedEventStore> Shared<S, P> {
         Ok(marks)
     }
 
+    /// Fetches what decoding will need, before anything is begun.
+    async fn prepare(&self, work: &Work<'_, P::Tx>) -> Result<(), Failed> {
+        let payload = work.delivery.value.as_deref().unwrap_or_default();
+        work.entry.prepare(payload).await.map_err(|error| {
+            if error.is_infrastructure() {
+                Failed::Infrastructure(error)
+            } else {
+                Failed::Unreadable(error)
+            }
+        })
+    }
+
     async fn handle(&self, tx: &mut P::Tx, work: &Work<'_, P::Tx>) -> Result<(), Failed> {
         let Handlers::Transactional(handlers) = &work.entry.handlers else { return Ok(()) };
         let envelope = &read(work.delivery).map_err(Failed::Unreadable)?;
         self.guard(envelope, async {
+            let lifted = work.entry.lift(envelope)?;
             for handler in handlers {
-                handler.dispatch(tx, envelope).await?;
+                handler.dispatch(tx, envelope, lifted.as_ref()).await?;
             }
             Ok(())
         })
@@ -82,10 +98,12 @@ impl<S: EventSource, P: ProcessedEventStore> Shared<S, P> {
     /// Runs an event's handlers that have no transaction.
     pub(super) async fn handle_outside(&self, work: &Work<'_, P::Tx>) -> Result<(), Failed> {
         let Handlers::AtLeastOnce(handlers) = &work.entry.handlers else { return Ok(()) };
+        self.prepare(work).await?;
         let envelope = &read(work.delivery).map_err(Failed::Unreadable)?;
         self.guard(envelope, async {
+            let lifted = work.entry.lift(envelope)?;
             for handler in handlers {
-                handler.dispatch(envelope).await?;
+                handler.dispatch(envelope, lifted.as_ref()).await?;
             }
             Ok(())
         })

@@ -9,8 +9,8 @@ use tokio::sync::RwLock;
 use super::{Consumer, Shared, dispatch::Registry};
 use crate::{
     AtLeastOnceHandler, Clock, Codec, ConsumerName, DeadLetterNotice, DomainEvent, ErrorNotice,
-    EventHandler, EventSource, JsonCodec, ProcessedEventStore, Result, RetryPolicy, SystemClock,
-    hooks::Hooks,
+    EventHandler, EventSource, HandlerError, JsonCodec, ProcessedEventStore, Result, RetryPolicy,
+    SystemClock, hooks::Hooks,
 };
 
 /// What becomes of events whose name no handler was registered for.
@@ -116,7 +116,66 @@ impl<S: EventSource, P: ProcessedEventStore, C: Codec> ConsumerBuilder<S, P, C> 
         self
     }
 
-    /// Replaces JSON for the handlers that are registered after.
+    /// Registers a step from one version of an event to a later one, so that handlers need to know only
+    /// the newest. Steps follow one another: with v1 → v2 and v2 → v3, what was sent as v1 is handled
+    /// as v3.
+    ///
+    /// `Old` is read with the codec that is set when this is called; the rest is Rust, whatever the
+    /// codec. A step is a function of the event alone: when it fails, it would fail again, and the event
+    /// goes to the dead letters, as does a version that is newer than every handler and step. The
+    /// envelope that handlers get says what was sent, so its event type is the old one.
+    ///
+    /// ```
+    /// # #[cfg(feature = "derive")] {
+    /// use relaybox_core::{
+    ///     Consumer, ConsumerName, DomainEvent, Envelope, EventHandler, HandlerError, TopicName,
+    ///     async_trait, memory::{MemoryBus, MemorySource, MemoryStore, MemoryTx},
+    /// };
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Serialize, Deserialize, DomainEvent)]
+    /// #[event(aggregate = "user", name = "user.registered", version = 1)]
+    /// struct RegisteredV1 { #[event(aggregate_id)] user_id: u64, name: String }
+    ///
+    /// #[derive(Serialize, Deserialize, DomainEvent)]
+    /// #[event(aggregate = "user", name = "user.registered", version = 2)]
+    /// struct Registered { #[event(aggregate_id)] user_id: u64, first: String, last: String }
+    ///
+    /// fn split(old: RegisteredV1) -> Result<Registered, HandlerError> {
+    ///     let (first, last) = old.name.split_once(' ').unwrap_or((&old.name, ""));
+    ///     Ok(Registered { user_id: old.user_id, first: first.into(), last: last.into() })
+    /// }
+    /// # struct Welcome;
+    /// # #[async_trait]
+    /// # impl EventHandler<Registered, MemoryTx> for Welcome {
+    /// #     async fn handle(&self, _: &mut MemoryTx, _: &Registered, _: &Envelope) -> Result<(), HandlerError> {
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// # fn build() -> Result<(), relaybox_core::Error> {
+    /// # let (bus, store) = (MemoryBus::new(), MemoryStore::new());
+    /// # let source = MemorySource::new(&bus, ConsumerName::new("w")?, vec![TopicName::new("user-events.v1")?]);
+    /// let consumer = Consumer::builder("welcome", source, store)
+    ///     .on::<Registered, _>(Welcome)
+    ///     .upcast(split)
+    ///     .build()?;
+    /// # Ok(()) }
+    /// # build().unwrap();
+    /// # }
+    /// ```
+    pub fn upcast<Old, New>(
+        mut self,
+        step: impl Fn(Old) -> Result<New, HandlerError> + Send + Sync + 'static,
+    ) -> Self
+    where
+        Old: DomainEvent + DeserializeOwned + Send + Sync + 'static,
+        New: DomainEvent + Send + Sync + 'static,
+    {
+        self.registry.register_step(step, self.codec.clone());
+        self
+    }
+
+    /// Replaces JSON for the handlers and steps that are registered after.
     pub fn codec<D: Codec>(self, codec: D) -> ConsumerBuilder<S, P, D> {
         let Self {
             name,
@@ -236,12 +295,13 @@ impl<S: EventSource, P: ProcessedEventStore, C: Codec> ConsumerBuilder<S, P, C> 
     /// Builds it.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] when the name is none, when no handler was registered, or when an event
-    /// type has handlers with and without a transaction.
+    /// [`ErrorKind::Invalid`] when the name is none, when no handler was registered, when an event type
+    /// has handlers with and without a transaction, or when [steps](Self::upcast) lead to no handler, or
+    /// to one of another type, or start where there are handlers.
     ///
     /// [`ErrorKind::Invalid`]: crate::ErrorKind::Invalid
-    pub fn build(self) -> Result<Consumer<S, P>> {
-        self.registry.check()?;
+    pub fn build(mut self) -> Result<Consumer<S, P>> {
+        self.registry.complete()?;
         let settings = Settings {
             name: ConsumerName::new(self.name)?,
             unknown: self.unknown,

@@ -14,6 +14,7 @@ mod progress;
 mod strand;
 #[cfg(test)]
 mod tests;
+mod upcast;
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 

@@ -33,6 +33,7 @@ mod bus;
 mod faults;
 mod inbox;
 mod outbox;
+mod schemas;
 mod source;
 mod store;
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tokio::{sync::Notify, time::Instant};
 use super::{Faults, MemoryTx};
 use crate::{
     ConsumerName, DeadLetterState, Envelope, ErrorKind, EventId, GivenUpAt, Offset, Published,
-    RelayId, TopicName,
+    RelayId, SchemaFingerprint, StoredSchema, TopicName,
 };
 
 /// An outbox, an inbox and some keys and values, in memory; clones share them.
@@ -42,6 +42,7 @@ pub(super) struct State {
     pub(super) given_up: HashMap<(ConsumerName, TopicName, i32, Offset), (GivenUpAt, Instant)>,
     pub(super) starts: HashMap<(ConsumerName, TopicName, i32), StartRow>,
     pub(super) values: BTreeMap<String, String>,
+    pub(super) schemas: BTreeMap<SchemaFingerprint, StoredSchema>,
 }
 
 /// How often a consumer began on a partition at the same place, and tried what is at one.

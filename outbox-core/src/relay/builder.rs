@@ -2,10 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Relay, Shared, WakeUp};
+use super::{Relay, Shared, WakeUp, framer::Framer};
 use crate::{
-    DeadLetterNotice, ErrorNotice, EventBus, Label, OutboxStore, RelayId, RetryPolicy, TopicMap,
-    hooks::Hooks,
+    DeadLetterNotice, ErrorNotice, EventBus, Framing, Label, OutboxStore, RelayId, RetryPolicy,
+    TopicMap, hooks::Hooks,
 };
 
 /// What becomes of an aggregate's later events after one is given up on.
@@ -23,6 +23,7 @@ pub(super) struct Settings {
     pub(super) id: RelayId,
     pub(super) name: String,
     pub(super) topics: TopicMap,
+    pub(super) framer: Framer,
     pub(super) lease_ttl: Duration,
     pub(super) poll: (Duration, Duration),
     pub(super) batch: usize,
@@ -60,6 +61,7 @@ impl<S: OutboxStore, B: EventBus> RelayBuilder<S, B> {
                 id: RelayId::new(&name),
                 name: name.to_string(),
                 topics: TopicMap::new(),
+                framer: Framer::default(),
                 lease_ttl: Duration::from_secs(10),
                 poll: (Duration::from_micros(500), Duration::from_millis(100)),
                 batch: 500,
@@ -85,6 +87,12 @@ impl<S: OutboxStore, B: EventBus> RelayBuilder<S, B> {
     /// Sets where events go. Default: `{aggregate-type}-events.v1`.
     pub fn topics(mut self, topics: TopicMap) -> Self {
         self.settings.topics = topics;
+        self
+    }
+
+    /// Sets what is put around payloads on their way to the bus. Default: nothing.
+    pub fn framing(mut self, framing: impl Framing) -> Self {
+        self.settings.framer = Framer::new(framing);
         self
     }
 

@@ -2,6 +2,7 @@
 
 mod builder;
 mod flight;
+mod framer;
 mod slot;
 mod term;
 #[cfg(test)]

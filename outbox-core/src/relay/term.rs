@@ -14,7 +14,9 @@ use tracing::{debug, warn};
 
 use super::{
     OnDeadLetter, Shared,
+    builder::Settings,
     flight::{Batch, Failed, Landed, Load, Subject},
+    framer::Page,
     slot::Slot,
     within,
 };
@@ -62,7 +64,7 @@ pub(super) struct Term<S, B> {
     /// At home unless a read is under way.
     reader: Option<Reader>,
     opening: Slot<Result<Reader>>,
-    reading: Slot<Result<(Reader, Vec<OutboxRow>)>>,
+    reading: Slot<Result<(Reader, Page)>>,
     flights: FuturesUnordered<BoxFuture<'static, Landed>>,
     in_flight: Load,
     settling: Slot<(Settlement, Result<Settled>, Instant)>,
@@ -256,10 +258,13 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
         let request = self.read_request(now);
         let ttl = self.shared.settings.lease_ttl;
         reader.forget(&std::mem::take(&mut self.forgettable));
+        let shared = Arc::clone(&self.shared);
         let reading = tokio::spawn(async move {
             // A reader whose read was broken off is not used again.
             let rows = within(ttl, "read the outbox", reader.read(&request)).await?;
-            Ok((reader, rows))
+            let Settings { framer, topics, .. } = &shared.settings;
+            let framing = async { Ok(framer.frame(rows, topics).await) };
+            Ok((reader, within(ttl, "frame events", framing).await?))
         });
         let reading = AbortOnDropHandle::new(reading);
         self.reading.start(async move {
@@ -362,8 +367,8 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
         request
     }
 
-    fn read(&mut self, read: Result<(Reader, Vec<OutboxRow>)>) -> Result<(), Ended> {
-        let (mut reader, rows) = match read {
+    fn read(&mut self, read: Result<(Reader, Page)>) -> Result<(), Ended> {
+        let (mut reader, Page { rows, held }) = match read {
             Ok(read) => read,
             Err(error) => return self.reader_failed(error),
         };
@@ -407,6 +412,10 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
             self.start_reading(now);
         }
         self.hand_over(rows);
+        if let Some((aggregate_type, error)) = held {
+            self.hold_back(&aggregate_type, &error, now);
+            self.restart.get_or_insert(Restart::Reread);
+        }
         Ok(())
     }
 
@@ -509,7 +518,7 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
             // What nobody can place is the topic's or the aggregate type's: it must not stop the rest.
             kind if is_of_topic(kind) => {
                 for failed in culprits.filter(|failed| is_of_topic(failed.error.kind())) {
-                    self.hold_back(failed, now);
+                    self.hold_back(&failed.aggregate_type, &failed.error, now);
                 }
             }
             _ => self.back_off(&first.error),
@@ -531,15 +540,16 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
         }
     }
 
-    fn hold_back(&mut self, failed: &Failed, now: Instant) {
+    fn hold_back(&mut self, aggregate_type: &AggregateType, error: &Error, now: Instant) {
         let settings = &self.shared.settings;
-        let held = self.held_back.entry(failed.aggregate_type.clone()).or_insert_with(|| {
-            HeldBack { until: now, backoff: Backoff::new(settings.retry.clone(), settings.rng()) }
+        let held = self.held_back.entry(aggregate_type.clone()).or_insert_with(|| HeldBack {
+            until: now,
+            backoff: Backoff::new(settings.retry.clone(), settings.rng()),
         });
         if held.until <= now {
             let wait = held.backoff.fail();
             held.until = now + wait;
-            self.shared.report(&failed.error, wait);
+            self.shared.report(error, wait);
         }
     }
 

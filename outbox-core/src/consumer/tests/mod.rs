@@ -2,7 +2,9 @@ mod batches;
 mod crashes;
 mod housekeeping;
 mod outside;
+mod preparing;
 mod redelivery;
+mod versions;
 
 use std::{
     sync::{

@@ -1,3 +1,5 @@
+mod framing;
+
 use std::{
     collections::HashMap,
     sync::{
