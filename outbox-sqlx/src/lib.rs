@@ -69,6 +69,7 @@ mod migrate;
 mod postgres;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod row;
+mod schemas;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod tables;

@@ -75,6 +75,7 @@ pub struct Tables {
     pub(crate) outbox_relay: TableName,
     pub(crate) outbox_dead_letters: TableName,
     pub(crate) outbox_archive: TableName,
+    pub(crate) outbox_schemas: TableName,
     pub(crate) processed_events: TableName,
     pub(crate) given_up_events: TableName,
     pub(crate) consumer_starts: TableName,
@@ -118,6 +119,11 @@ impl Tables {
         Self { outbox_archive: name, ..self }
     }
 
+    /// Names the schemas that payloads were written with: `outbox_schemas`.
+    pub fn outbox_schemas(self, name: TableName) -> Self {
+        Self { outbox_schemas: name, ..self }
+    }
+
     /// Names the marks of the consumers: `processed_events`.
     pub fn processed_events(self, name: TableName) -> Self {
         Self { processed_events: name, ..self }
@@ -146,6 +152,7 @@ impl Tables {
             outbox_relay: name("outbox_relay"),
             outbox_dead_letters: name("outbox_dead_letters"),
             outbox_archive: name("outbox_archive"),
+            outbox_schemas: name("outbox_schemas"),
             processed_events: name("processed_events"),
             given_up_events: name("given_up_events"),
             consumer_starts: name("consumer_starts"),

@@ -11,6 +11,7 @@ pub(crate) fn render(tables: &Tables, template: &str) -> String {
         ("outbox_relay", &tables.outbox_relay),
         ("outbox_dead_letters", &tables.outbox_dead_letters),
         ("outbox_archive", &tables.outbox_archive),
+        ("outbox_schemas", &tables.outbox_schemas),
         ("processed_events", &tables.processed_events),
         ("given_up_events", &tables.given_up_events),
         ("consumer_starts", &tables.consumer_starts),

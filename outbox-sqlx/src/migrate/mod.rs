@@ -18,11 +18,12 @@ pub use self::sqlite::SqliteMigrator;
 const RUN: &str = "migrate the database";
 
 /// All tables but that of the migrations, as [templates](crate::template).
-const TABLES: [&str; 7] = [
+const TABLES: [&str; 8] = [
     "{outbox_events}",
     "{outbox_relay}",
     "{outbox_dead_letters}",
     "{outbox_archive}",
+    "{outbox_schemas}",
     "{processed_events}",
     "{given_up_events}",
     "{consumer_starts}",

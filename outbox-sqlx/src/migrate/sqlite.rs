@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Sqlite, SqlitePool, Transaction};
 use super::{Migration, RUN, TABLES, complete, missing, script};
 use crate::{Tables, error, sqlite::render};
 
-const MIGRATIONS: [Migration; 3] = [
+const MIGRATIONS: [Migration; 4] = [
     Migration {
         version: 1,
         name: "create the tables",
@@ -23,6 +23,11 @@ const MIGRATIONS: [Migration; 3] = [
         version: 3,
         name: "count the starts of consumers",
         sql: include_str!("sqlite/0003_count_starts.sql"),
+    },
+    Migration {
+        version: 4,
+        name: "keep schemas",
+        sql: include_str!("sqlite/0004_keep_schemas.sql"),
     },
 ];
 

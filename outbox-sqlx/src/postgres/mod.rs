@@ -6,6 +6,7 @@ mod dead_letters;
 mod inbox;
 mod lease;
 mod reader;
+mod schemas;
 mod settle;
 mod sql;
 mod writer;
@@ -54,11 +55,13 @@ use crate::{Tables, error};
 /// GRANT INSERT (event_id, aggregate_type, aggregate_id, event_name, event_version, occurred_at,
 ///     content_type, partition_key, source, correlation_id, causation_id, user_id, traceparent,
 ///     tracestate, headers, payload) ON outbox_events TO writer;
+/// GRANT INSERT ON outbox_schemas TO writer; -- where it writes Avro
 /// -- The relay, and the operator who redrives and discards.
 /// GRANT SELECT, DELETE ON outbox_events TO relay;
 /// GRANT SELECT, UPDATE ON outbox_relay TO relay;
 /// GRANT SELECT, INSERT, UPDATE, DELETE ON outbox_dead_letters TO relay;
 /// GRANT INSERT ON outbox_archive TO relay; -- where it archives
+/// GRANT SELECT ON outbox_schemas TO relay; -- where it frames Avro
 /// -- Who looks into the archive, and purges it.
 /// GRANT SELECT, DELETE ON outbox_archive TO archivist;
 /// -- The consumer, beside the rights on its own tables.

@@ -6,6 +6,7 @@ mod dead_letters;
 mod inbox;
 mod lease;
 mod reader;
+mod schemas;
 mod settle;
 mod sql;
 mod writer;

@@ -232,6 +232,15 @@ const PURGE_GIVEN_UP: &str = "DELETE FROM {given_up_events} \
          SELECT consumer, topic, partition, record_offset FROM {given_up_events} \
          WHERE consumer = ?3 AND decided_at < {now} - ?1 ORDER BY decided_at LIMIT ?2)";
 
+const PUT_SCHEMA: &str = "INSERT INTO {outbox_schemas} (fingerprint, format, schema) \
+     VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+
+const SCHEMA: &str =
+    "SELECT fingerprint, format, schema FROM {outbox_schemas} WHERE fingerprint = ?1";
+
+const SCHEMAS: &str =
+    "SELECT fingerprint, format, schema FROM {outbox_schemas} ORDER BY fingerprint";
+
 /// The statements of the outbox.
 pub(super) struct OutboxSql {
     pub(super) acquire: SqlStr,
@@ -256,6 +265,9 @@ pub(super) struct OutboxSql {
     pub(super) discard: SqlStr,
     pub(super) archived: SqlStr,
     pub(super) purge_archive: SqlStr,
+    pub(super) put_schema: SqlStr,
+    pub(super) schema: SqlStr,
+    pub(super) schemas: SqlStr,
     insert: String,
     insert_one: SqlStr,
 }
@@ -286,6 +298,9 @@ impl OutboxSql {
             discard: sql(DISCARD),
             archived: sql(ARCHIVED),
             purge_archive: sql(PURGE_ARCHIVE),
+            put_schema: sql(PUT_SCHEMA),
+            schema: sql(SCHEMA),
+            schemas: sql(SCHEMAS),
             insert: render(tables, INSERT),
             insert_one: sql(&format!("{INSERT}{VALUES}")),
         }

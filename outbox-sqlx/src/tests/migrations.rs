@@ -17,7 +17,7 @@ pub(super) async fn migrating_twice_is_a_no_op<H: Harness>(harness: &H) {
     for _ in 0..2 {
         harness.migrate(Tables::default()).await.unwrap();
     }
-    assert_eq!(harness.number("SELECT count(*) FROM relaybox_migrations").await, 3);
+    assert_eq!(harness.number("SELECT count(*) FROM relaybox_migrations").await, 4);
     acquire(&harness.outbox(Tables::default())).await;
 }
 
@@ -54,7 +54,7 @@ pub(super) async fn a_database_of_the_first_version_is_upgraded_with_what_is_in_
     assert!(outbox.reader().await.is_err(), "it has no archive yet");
 
     harness.migrate(Tables::default()).await.unwrap();
-    assert_eq!(harness.number("SELECT max(version) FROM relaybox_migrations").await, 3);
+    assert_eq!(harness.number("SELECT max(version) FROM relaybox_migrations").await, 4);
     let rows = read(&mut outbox.reader().await.unwrap()).await;
     assert_eq!((names(&rows), refs(&rows)), (names(&old), refs(&old)));
     expire(harness).await;
@@ -86,6 +86,7 @@ pub(super) async fn tables_may_have_other_names_and_schemas<H: Harness>(harness:
         .outbox_relay(name("lease"))
         .outbox_dead_letters(name(long))
         .outbox_archive(name("select"))
+        .outbox_schemas(name("table"))
         .processed_events(name("marks"))
         .given_up_events(name("lost"))
         .consumer_starts(name("starts"))

@@ -16,6 +16,7 @@ mod postgres;
 mod retention;
 #[cfg(feature = "postgres")]
 mod roles;
+mod schemas;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod starts;
@@ -27,8 +28,8 @@ use futures::FutureExt;
 use relaybox_core::{
     Acquired, AggregateId, AggregateType, ArchiveStore, DeadLetterStore, Envelope, ErrorKind,
     EventRef, EventType, GivenUp, Label, Lease, OutboxReader, OutboxRow, OutboxStore, OutboxWriter,
-    ProcessedEventStore, Published, ReadRequest, Receipt, RelayId, Result, Settled, Settlement,
-    TopicName,
+    ProcessedEventStore, Published, ReadRequest, Receipt, RelayId, Result, SchemaStore, Settled,
+    Settlement, TopicName,
 };
 
 use crate::Tables;
@@ -37,7 +38,12 @@ use crate::Tables;
 #[async_trait]
 trait Harness: Sized + Send + Sync {
     type Tx: Send + 'static;
-    type Outbox: OutboxStore + DeadLetterStore + ArchiveStore + OutboxWriter<Self::Tx> + Clone;
+    type Outbox: OutboxStore
+        + DeadLetterStore
+        + ArchiveStore
+        + SchemaStore
+        + OutboxWriter<Self::Tx>
+        + Clone;
     type Inbox: ProcessedEventStore<Tx = Self::Tx> + Clone;
 
     /// Makes the database, without tables; none when there is no server.
@@ -108,6 +114,10 @@ macro_rules! all_promises {
             a_malformed_row_is_given_as_an_error,
             the_backlog_is_measured,
             dead_letters_are_measured_apart_from_what_is_parked,
+        );
+        $crate::tests::promises!($harness, run_migrated, schemas:
+            a_schema_that_was_put_is_found_by_every_process,
+            putting_a_schema_again_changes_nothing,
         );
         $crate::tests::promises!($harness, run_migrated, lease:
             one_relay_holds_the_lease_and_epochs_grow,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use relaybox_core::{
     ArchiveQuery, ArchiveStore, ConsumerName, DeadLetterQuery, DeadLetterStore, ErrorKind, EventId,
     Failure, GiveUp, GivenUpAt, Mark, OutboxStore, OutboxWriter, Partition, ProcessedEventStore,
-    Successors, TopicName,
+    SchemaFingerprint, SchemaStore, StoredSchema, Successors, TopicName,
 };
 use sqlx::PgPool;
 
@@ -73,7 +73,9 @@ async fn as_writer(pool: PgPool) {
     outbox.write(&mut tx, &[event("s-1", "a")]).await.unwrap();
     outbox.write(&mut tx, &[event("s-1", "b"), event("s-1", "c")]).await.unwrap();
     tx.commit().await.unwrap();
+    outbox.put_schemas(&[schema()]).await.unwrap();
     for sql in [
+        "SELECT schema FROM outbox_schemas",
         "SELECT nextval('outbox_events_seq_seq')",
         "SELECT seq FROM outbox_events",
         "DELETE FROM outbox_events",
@@ -92,8 +94,15 @@ async fn as_writer(pool: PgPool) {
     assert_eq!(error.kind(), ErrorKind::Authentication, "{error:?}");
 }
 
+fn schema() -> StoredSchema {
+    StoredSchema::new(SchemaFingerprint::from_bytes([7; 32]), "avro", "\"string\"")
+}
+
 async fn as_relay(pool: PgPool) {
     let outbox = PgOutbox::new(pool.clone()).archive_published();
+    assert_eq!(outbox.schemas().await.unwrap(), [schema()]);
+    assert_eq!(outbox.schema(&schema().fingerprint).await.unwrap(), Some(schema()));
+    assert!(outbox.put_schemas(&[schema()]).await.is_err());
     let lease = acquire(&outbox).await;
     outbox.renew(&lease, TTL).await.unwrap();
     let mut reader = outbox.reader().await.unwrap();

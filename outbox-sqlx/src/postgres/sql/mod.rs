@@ -202,6 +202,15 @@ const PURGE_ARCHIVE: &str = "DELETE FROM {outbox_archive} WHERE ctid = ANY(ARRAY
 /// and a purge that finds nothing would walk the whole index.
 const BEFORE: &str = "(SELECT clock_timestamp() - $1 * interval '1 microsecond')";
 
+const PUT_SCHEMAS: &str = "INSERT INTO {outbox_schemas} (fingerprint, format, schema) \
+     SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[]) ON CONFLICT DO NOTHING";
+
+const SCHEMA: &str =
+    "SELECT fingerprint, format, schema FROM {outbox_schemas} WHERE fingerprint = $1";
+
+const SCHEMAS: &str =
+    "SELECT fingerprint, format, schema FROM {outbox_schemas} ORDER BY fingerprint";
+
 /// The statements of the outbox.
 pub(super) struct OutboxSql {
     pub(super) insert: SqlStr,
@@ -224,6 +233,9 @@ pub(super) struct OutboxSql {
     pub(super) discard: SqlStr,
     pub(super) archived: SqlStr,
     pub(super) purge_archive: SqlStr,
+    pub(super) put_schemas: SqlStr,
+    pub(super) schema: SqlStr,
+    pub(super) schemas: SqlStr,
     pub(super) peek: SqlStr,
     pub(super) is_flushed: SqlStr,
     read: String,
@@ -254,6 +266,9 @@ impl OutboxSql {
             discard: sql(DISCARD),
             archived: sql(ARCHIVED),
             purge_archive: sql(PURGE_ARCHIVE),
+            put_schemas: sql(PUT_SCHEMAS),
+            schema: sql(SCHEMA),
+            schemas: sql(SCHEMAS),
             peek: sql(PEEK),
             is_flushed: sql(IS_FLUSHED),
             read: sql(&read_template()).as_str().to_owned(),
