@@ -198,6 +198,8 @@ pub struct RedriveSummary {
     pub beyond_limit: u64,
     /// Those that were put back before, and are not again.
     pub redriven_before: u64,
+    /// Those that were discarded before, and stay so.
+    pub discarded_before: u64,
     /// Those that are older than the marks, and are not put back.
     pub older_than_marks: u64,
     /// Records that are no dead letters of this origin.
@@ -238,14 +240,18 @@ impl RedriveSummary {
         }
         false
     }
-}
 
-impl fmt::Display for RedriveSummary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} to put back", self.chosen)?;
+    /// What it says of letters that are to be discarded instead of put back.
+    pub fn of_discard(&self) -> impl fmt::Display {
+        fmt::from_fn(|f| self.write(f, "discard"))
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>, what: &str) -> fmt::Result {
+        write!(f, "{} to {what}", self.chosen)?;
         let others = [
             (self.beyond_limit, "beyond the limit"),
             (self.redriven_before, "put back before"),
+            (self.discarded_before, "discarded before"),
             (self.older_than_marks, "older than the marks"),
             (self.foreign, "of another origin"),
         ];
@@ -263,6 +269,12 @@ impl fmt::Display for RedriveSummary {
             write!(f, "\n  {count} × error {kind}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for RedriveSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, "put back")
     }
 }
 

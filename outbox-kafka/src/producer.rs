@@ -33,9 +33,9 @@ use crate::{
 
 /// How long a poll lasts: how late a failure is swept and a stop noticed, at most.
 const TICK: Duration = Duration::from_millis(50);
-/// The same while nothing is on its way. At the end of each poll the client spins for a millisecond, which
-/// an idle relay would pay for.
-const IDLE_TICK: Duration = Duration::from_millis(250);
+/// The same when nothing has been on its way for long. At the end of each poll the client spins for a
+/// millisecond, which is most of what an idle relay costs.
+const IDLE_TICK: Duration = Duration::from_secs(1);
 /// How long after a failure the broker may still answer for what it has been sent.
 const GRACE: Duration = Duration::from_secs(1);
 /// How long a closing producer waits for its last delivery reports.
@@ -312,8 +312,13 @@ impl ProducerContext for Reports {
 /// The producer's thread.
 fn serve(client: Arc<BaseProducer<Reports>>, life: &Life, ended: oneshot::Sender<()>) {
     let mut failed_at = None;
+    let mut tick = TICK;
     while !life.stop.load(Ordering::Acquire) {
-        client.poll(if client.in_flight_count() > 0 { TICK } else { IDLE_TICK });
+        // A report ends it early.
+        client.poll(tick);
+        // Once it has failed, somebody is about to stop it.
+        let is_idle = client.in_flight_count() == 0 && !life.latch.is_set();
+        tick = if is_idle { (tick * 2).min(IDLE_TICK) } else { TICK };
         if !life.latch.sweep.load(Ordering::Acquire) || client.in_flight_count() == 0 {
             continue;
         }

@@ -35,7 +35,7 @@ const LULL: Duration = Duration::from_millis(25);
 const LULL_OVER: Duration = Duration::from_secs(12);
 const LULL_SHARE: u32 = 40;
 /// How often what was published is settled, if there is not much of it.
-const SETTLE_EVERY: Duration = Duration::from_millis(20);
+const SETTLE_EVERY: Duration = Duration::from_millis(50);
 /// How long counting what waits may take.
 const STATS_LIMIT: Duration = Duration::from_secs(60);
 /// Counting takes one part in so many of the time at most: it costs more the more there is.
@@ -337,7 +337,7 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
             || self.drain_until.is_some()
             || self.alone > 0
             || self.pending.published.len() < self.pending.len()
-            || self.pending.len() >= 2 * settings.batch;
+            || self.pending.len() >= 4 * settings.batch;
         Some(if is_urgent {
             self.next_settle
         } else {

@@ -61,7 +61,11 @@ async fn published(
     events: &[Published],
 ) -> Result<u64> {
     let events: Vec<_> = events.iter().map(|published| published.event).collect();
-    Ok(execute(tx, &sql.delete, seqs(&events, Origin::Outbox)).await?
+    let first_time = match range(&events) {
+        Some((first, last)) => delete_range(sql, tx, first, last).await?,
+        None => execute(tx, &sql.delete, seqs(&events, Origin::Outbox)).await?,
+    };
+    Ok(first_time
         + execute(tx, &sql.delete_redriven, seqs(&events, Origin::DeadLetter)).await?)
 }
 
@@ -85,6 +89,29 @@ async fn give_up(
     let dead = execute(tx, &sql.give_up, given_up(events, Origin::Outbox)).await?;
     execute(tx, &sql.delete, seqs(&refs, Origin::Outbox)).await?;
     Ok(dead + execute(tx, &sql.give_up_again, given_up(events, Origin::DeadLetter)).await?)
+}
+
+async fn delete_range(
+    sql: &OutboxSql,
+    tx: &mut Transaction<'_, Sqlite>,
+    first: i64,
+    last: i64,
+) -> Result<u64> {
+    let delete = sqlx::query(sql.delete_range.clone()).bind(first).bind(last);
+    let done = delete.execute(&mut **tx).await;
+    Ok(done.map_err(error::database(SETTLE))?.rows_affected())
+}
+
+/// The first and the last position in the outbox, if all in between are there.
+fn range(events: &[EventRef]) -> Option<(i64, i64)> {
+    let mut positions =
+        events.iter().filter(|event| event.origin == Origin::Outbox).map(|event| event.position);
+    let first = positions.next()?;
+    let mut last = first;
+    for position in positions {
+        last = last.checked_add(1).filter(|next| *next == position)?;
+    }
+    Some((first, last))
 }
 
 /// Runs a statement on a list, unless that is empty.

@@ -35,6 +35,8 @@ const RELEASE: &str = "UPDATE {outbox_relay} SET owner = NULL, lease_until = {no
 const HOLD: &str = "SELECT 1 FROM {outbox_relay} WHERE owner = ?1 AND epoch = ?2";
 
 const DELETE: &str = "DELETE FROM {outbox_events} WHERE seq IN (SELECT value FROM json_each(?1))";
+/// What is published in order lies in a row: a walk along the table, where a list is a search for each.
+const DELETE_RANGE: &str = "DELETE FROM {outbox_events} WHERE seq BETWEEN ?1 AND ?2";
 const DELETE_REDRIVEN: &str =
     "DELETE FROM {outbox_dead_letters} WHERE seq IN (SELECT value FROM json_each(?1))";
 
@@ -249,6 +251,7 @@ pub(super) struct OutboxSql {
     pub(super) release: SqlStr,
     pub(super) hold: SqlStr,
     pub(super) delete: SqlStr,
+    pub(super) delete_range: SqlStr,
     pub(super) delete_redriven: SqlStr,
     pub(super) archive: SqlStr,
     pub(super) park: SqlStr,
@@ -282,6 +285,7 @@ impl OutboxSql {
             release: sql(RELEASE),
             hold: sql(HOLD),
             delete: sql(DELETE),
+            delete_range: sql(DELETE_RANGE),
             delete_redriven: sql(DELETE_REDRIVEN),
             archive: sql(ARCHIVE),
             park: sql(PARK),
