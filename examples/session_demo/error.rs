@@ -1,14 +1,14 @@
 //! Why the demo could not run to its end.
 
-use crate::session::SessionError;
+use crate::{database::DatabaseError, session::SessionError};
 
 /// Why the demo could not run to its end. A violated check is no error but a line of the report.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DemoError {
     #[error(transparent)]
     Relaybox(#[from] relaybox::Error),
-    #[error("the database failed")]
-    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
     #[error("a session could not be changed")]
     Session(#[from] SessionError),
     #[error("the address to serve on can't be had")]
@@ -23,4 +23,10 @@ pub(crate) enum DemoError {
     Stalled,
     #[error("interrupted")]
     Interrupted,
+}
+
+impl From<sqlx::Error> for DemoError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error.into())
+    }
 }

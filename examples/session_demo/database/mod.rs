@@ -2,29 +2,34 @@
 //!
 //! A service has one database and needs no trait for it; this example runs on two.
 
+mod error;
 mod postgres;
 mod sqlite;
 
-use relaybox::{OutboxStore, OutboxWriter, ProcessedEventStore, async_trait};
+use relaybox::{OutboxStore, OutboxWriter, ProcessedEventStore, SchemaStore, async_trait};
 
-pub(crate) use self::{postgres::PostgresDatabase, sqlite::SqliteDatabase};
+pub(crate) use self::{
+    error::{DatabaseError, Result},
+    postgres::PostgresDatabase,
+    sqlite::SqliteDatabase,
+};
 
 /// A connection pool, and what relaybox keeps in that database.
 #[async_trait]
 pub(crate) trait Database: Clone + Send + Sync + 'static {
     /// The transaction of the service and of its handlers.
     type Tx: Send + 'static;
-    type Outbox: OutboxStore + OutboxWriter<Self::Tx>;
+    type Outbox: OutboxStore + OutboxWriter<Self::Tx> + SchemaStore;
     type Inbox: ProcessedEventStore<Tx = Self::Tx>;
 
     fn outbox(&self) -> Self::Outbox;
 
     fn inbox(&self) -> Self::Inbox;
 
-    async fn begin(&self) -> sqlx::Result<Self::Tx>;
+    async fn begin(&self) -> Result<Self::Tx>;
 
-    async fn commit(tx: Self::Tx) -> sqlx::Result<()>;
+    async fn commit(tx: Self::Tx) -> Result<()>;
 
     /// Whether it answers.
-    async fn ping(&self) -> sqlx::Result<()>;
+    async fn ping(&self) -> Result<()>;
 }

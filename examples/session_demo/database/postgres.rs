@@ -9,7 +9,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::Database;
+use super::{Database, Result};
 use crate::error::DemoError;
 
 #[derive(Clone)]
@@ -22,7 +22,7 @@ pub(crate) struct PostgresDatabase {
 
 impl PostgresDatabase {
     /// Makes the database of this run, with its tables.
-    pub(crate) async fn create(url: &str, run: &str) -> Result<Self, DemoError> {
+    pub(crate) async fn create(url: &str, run: &str) -> std::result::Result<Self, DemoError> {
         let server: PgConnectOptions = url.parse()?;
         let server = server.disable_statement_logging();
         let name = format!("relaybox_demo_{run}");
@@ -59,7 +59,7 @@ impl PostgresDatabase {
         &self.pool
     }
 
-    async fn create_tables(&self) -> Result<(), DemoError> {
+    async fn create_tables(&self) -> std::result::Result<(), DemoError> {
         PgMigrator::new(self.pool.clone(), Tables::default()).run().await?;
         sqlx::raw_sql(include_str!("postgres.sql")).execute(&self.pool).await?;
         Ok(())
@@ -80,15 +80,16 @@ impl Database for PostgresDatabase {
         PgProcessedEvents::new(self.pool.clone())
     }
 
-    async fn begin(&self) -> sqlx::Result<Self::Tx> {
-        self.pool.begin().await
+    async fn begin(&self) -> Result<Self::Tx> {
+        Ok(self.pool.begin().await?)
     }
 
-    async fn commit(tx: Self::Tx) -> sqlx::Result<()> {
-        tx.commit().await
+    async fn commit(tx: Self::Tx) -> Result<()> {
+        Ok(tx.commit().await?)
     }
 
-    async fn ping(&self) -> sqlx::Result<()> {
-        sqlx::query("SELECT 1").execute(&self.pool).await.map(drop)
+    async fn ping(&self) -> Result<()> {
+        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        Ok(())
     }
 }

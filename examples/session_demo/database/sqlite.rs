@@ -12,7 +12,7 @@ use sqlx::{
 };
 use tempfile::TempDir;
 
-use super::Database;
+use super::{Database, Result};
 use crate::error::DemoError;
 
 #[derive(Clone)]
@@ -23,7 +23,7 @@ pub(crate) struct SqliteDatabase {
 
 impl SqliteDatabase {
     /// Makes the file of this run, with its tables.
-    pub(crate) async fn create(run: &str) -> Result<Self, DemoError> {
+    pub(crate) async fn create(run: &str) -> std::result::Result<Self, DemoError> {
         let folder = TempDir::with_prefix(format!("relaybox-demo-{run}-"))?;
         let pool = SqlitePoolOptions::new()
             .max_connections(8)
@@ -73,15 +73,16 @@ impl Database for SqliteDatabase {
 
     /// Immediate: a transaction that reads first and writes later would fail as locked, whatever the
     /// busy timeout.
-    async fn begin(&self) -> sqlx::Result<Self::Tx> {
-        self.pool.begin_with("BEGIN IMMEDIATE").await
+    async fn begin(&self) -> Result<Self::Tx> {
+        Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
     }
 
-    async fn commit(tx: Self::Tx) -> sqlx::Result<()> {
-        tx.commit().await
+    async fn commit(tx: Self::Tx) -> Result<()> {
+        Ok(tx.commit().await?)
     }
 
-    async fn ping(&self) -> sqlx::Result<()> {
-        sqlx::query("SELECT 1").execute(&self.pool).await.map(drop)
+    async fn ping(&self) -> Result<()> {
+        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        Ok(())
     }
 }

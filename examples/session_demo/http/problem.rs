@@ -7,7 +7,7 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::session::SessionError;
+use crate::{database::DatabaseError, session::SessionError};
 
 /// An error, as the client sees it.
 #[derive(Debug, Serialize)]
@@ -55,8 +55,8 @@ impl From<SessionError> for Problem {
     }
 }
 
-impl From<sqlx::Error> for Problem {
-    fn from(error: sqlx::Error) -> Self {
+impl From<DatabaseError> for Problem {
+    fn from(error: DatabaseError) -> Self {
         Self::internal(&error)
     }
 }

@@ -14,7 +14,7 @@ use relaybox::{Envelope, EventHandler, EventId, HandlerError, async_trait};
 use uuid::Uuid;
 
 use crate::{
-    database::{Database, PostgresDatabase, SqliteDatabase},
+    database::{Database, PostgresDatabase, Result, SqliteDatabase},
     session::{Change, SessionEvent},
 };
 
@@ -64,15 +64,15 @@ pub(crate) struct Effect {
 /// The handlers' ledger.
 #[async_trait]
 pub(crate) trait Effects: Database {
-    async fn append(tx: &mut Self::Tx, effect: &Effect) -> sqlx::Result<()>;
+    async fn append(tx: &mut Self::Tx, effect: &Effect) -> Result<()>;
 
-    async fn count(&self) -> sqlx::Result<u64>;
+    async fn count(&self) -> Result<u64>;
 
     /// All of them, in the order in which they were written.
-    async fn effects(&self) -> sqlx::Result<Vec<Effect>>;
+    async fn effects(&self) -> Result<Vec<Effect>>;
 
     /// How many sessions the read model shows otherwise than they are, if it shows them.
-    async fn stale_views(&self) -> sqlx::Result<i64>;
+    async fn stale_views(&self) -> Result<i64>;
 }
 
 /// The handler that writes it: one line for each event it handles.
@@ -91,7 +91,7 @@ impl<D: Effects, E: SessionEvent> EventHandler<E, D::Tx> for Record<D> {
         tx: &mut D::Tx,
         event: &E,
         envelope: &Envelope,
-    ) -> Result<(), HandlerError> {
+    ) -> std::result::Result<(), HandlerError> {
         let effect = Effect {
             event_id: envelope.event_id.as_uuid(),
             session_id: event.session_id(),
@@ -105,7 +105,7 @@ macro_rules! impl_effects {
     ($database:ty) => {
         #[async_trait]
         impl Effects for $database {
-            async fn append(tx: &mut Self::Tx, effect: &Effect) -> sqlx::Result<()> {
+            async fn append(tx: &mut Self::Tx, effect: &Effect) -> Result<()> {
                 sqlx::query(
                     "INSERT INTO effects (event_id, session_id, version) VALUES ($1, $2, $3)",
                 )
@@ -117,26 +117,24 @@ macro_rules! impl_effects {
                 Ok(())
             }
 
-            async fn count(&self) -> sqlx::Result<u64> {
+            async fn count(&self) -> Result<u64> {
                 let count: i64 =
                     sqlx::query_scalar("SELECT count(*) FROM effects").fetch_one(self.pool()).await?;
                 Ok(count.unsigned_abs())
             }
 
-            async fn effects(&self) -> sqlx::Result<Vec<Effect>> {
-                sqlx::query_as("SELECT event_id, session_id, version FROM effects ORDER BY serial")
-                    .fetch_all(self.pool())
-                    .await
+            async fn effects(&self) -> Result<Vec<Effect>> {
+                let effects = "SELECT event_id, session_id, version FROM effects ORDER BY serial";
+                Ok(sqlx::query_as(effects).fetch_all(self.pool()).await?)
             }
 
-            async fn stale_views(&self) -> sqlx::Result<i64> {
-                sqlx::query_scalar(
+            async fn stale_views(&self) -> Result<i64> {
+                let stale = sqlx::query_scalar(
                     "SELECT count(*) FROM session_views v LEFT JOIN sessions s ON s.id = v.id \
                      WHERE s.id IS NULL OR s.version <> v.version OR s.revoked <> v.revoked \
                      OR s.expires_at <> v.expires_at",
-                )
-                .fetch_one(self.pool())
-                .await
+                );
+                Ok(stale.fetch_one(self.pool()).await?)
             }
         }
     };

@@ -1,6 +1,7 @@
 //! Why a session was not changed.
 
 use super::aggregate::{MAX_DEVICE, MAX_LIVE_SESSIONS};
+use crate::database::DatabaseError;
 
 /// Why a session was not changed; whatever was written before is rolled back.
 #[derive(Debug, thiserror::Error)]
@@ -17,8 +18,8 @@ pub(crate) enum SessionError {
     Conflict,
     #[error("a user may have {MAX_LIVE_SESSIONS} live sessions")]
     TooManySessions,
-    #[error("the database failed")]
-    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
     #[error("the event could not be written")]
     Outbox(#[from] relaybox::Error),
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{SessionCreated, SessionRefreshed, SessionRevoked};
-use crate::database::{Database, PostgresDatabase, SqliteDatabase};
+use crate::database::{Database, PostgresDatabase, Result, SqliteDatabase};
 
 /// A session as people see it.
 #[derive(Debug, Clone, Serialize, sqlx::FromRow)]
@@ -23,33 +23,31 @@ pub(crate) struct SessionView {
 /// Reads and writes the views. The writes are part of a handler's transaction.
 #[async_trait]
 pub(crate) trait ReadModel: Database {
-    async fn view(&self, id: Uuid) -> sqlx::Result<Option<SessionView>>;
+    async fn view(&self, id: Uuid) -> Result<Option<SessionView>>;
 
-    async fn created(tx: &mut Self::Tx, event: &SessionCreated, browser: &str) -> sqlx::Result<()>;
+    async fn created(tx: &mut Self::Tx, event: &SessionCreated, browser: &str) -> Result<()>;
 
     /// Changes nothing when the session's creation was given up on: there is no view then.
-    async fn refreshed(tx: &mut Self::Tx, event: &SessionRefreshed) -> sqlx::Result<()>;
+    async fn refreshed(tx: &mut Self::Tx, event: &SessionRefreshed) -> Result<()>;
 
     /// Changes nothing when the session's creation was given up on.
-    async fn revoked(tx: &mut Self::Tx, event: &SessionRevoked) -> sqlx::Result<()>;
+    async fn revoked(tx: &mut Self::Tx, event: &SessionRevoked) -> Result<()>;
 }
 
 macro_rules! impl_read_model {
     ($database:ty) => {
         #[async_trait]
         impl ReadModel for $database {
-            async fn view(&self, id: Uuid) -> sqlx::Result<Option<SessionView>> {
-                sqlx::query_as("SELECT * FROM session_views WHERE id = $1")
-                    .bind(id)
-                    .fetch_optional(self.pool())
-                    .await
+            async fn view(&self, id: Uuid) -> Result<Option<SessionView>> {
+                let view = sqlx::query_as("SELECT * FROM session_views WHERE id = $1");
+                Ok(view.bind(id).fetch_optional(self.pool()).await?)
             }
 
             async fn created(
                 tx: &mut Self::Tx,
                 event: &SessionCreated,
                 browser: &str,
-            ) -> sqlx::Result<()> {
+            ) -> Result<()> {
                 sqlx::query(
                     "INSERT INTO session_views \
                      (id, user_id, browser, expires_at, refreshes, revoked, version) \
@@ -65,7 +63,7 @@ macro_rules! impl_read_model {
                 Ok(())
             }
 
-            async fn refreshed(tx: &mut Self::Tx, event: &SessionRefreshed) -> sqlx::Result<()> {
+            async fn refreshed(tx: &mut Self::Tx, event: &SessionRefreshed) -> Result<()> {
                 sqlx::query(
                     "UPDATE session_views \
                      SET expires_at = $1, refreshes = refreshes + 1, version = $2 WHERE id = $3",
@@ -78,7 +76,7 @@ macro_rules! impl_read_model {
                 Ok(())
             }
 
-            async fn revoked(tx: &mut Self::Tx, event: &SessionRevoked) -> sqlx::Result<()> {
+            async fn revoked(tx: &mut Self::Tx, event: &SessionRevoked) -> Result<()> {
                 sqlx::query("UPDATE session_views SET revoked = TRUE, version = $1 WHERE id = $2")
                     .bind(event.version)
                     .bind(event.session_id)

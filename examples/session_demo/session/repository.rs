@@ -4,30 +4,30 @@ use relaybox::async_trait;
 use uuid::Uuid;
 
 use super::Session;
-use crate::database::{Database, PostgresDatabase, SqliteDatabase};
+use crate::database::{Database, PostgresDatabase, Result, SqliteDatabase};
 
 /// Reads and writes sessions in the caller's transaction.
 #[async_trait]
 pub(crate) trait SessionRepository: Database {
-    async fn insert(tx: &mut Self::Tx, session: &Session) -> sqlx::Result<()>;
+    async fn insert(tx: &mut Self::Tx, session: &Session) -> Result<()>;
 
-    async fn find(tx: &mut Self::Tx, id: Uuid) -> sqlx::Result<Option<Session>>;
+    async fn find(tx: &mut Self::Tx, id: Uuid) -> Result<Option<Session>>;
 
     /// Writes a change; `false` when somebody else changed it since it was read.
     ///
     /// It also takes the row's lock until the transaction ends: events that are enqueued after it
     /// are in the order of the versions.
-    async fn update(tx: &mut Self::Tx, session: &Session) -> sqlx::Result<bool>;
+    async fn update(tx: &mut Self::Tx, session: &Session) -> Result<bool>;
 
     /// How many of a user's sessions are not revoked.
-    async fn live_sessions(tx: &mut Self::Tx, user_id: Uuid) -> sqlx::Result<i64>;
+    async fn live_sessions(tx: &mut Self::Tx, user_id: Uuid) -> Result<i64>;
 }
 
 macro_rules! impl_repository {
     ($database:ty) => {
         #[async_trait]
         impl SessionRepository for $database {
-            async fn insert(tx: &mut Self::Tx, session: &Session) -> sqlx::Result<()> {
+            async fn insert(tx: &mut Self::Tx, session: &Session) -> Result<()> {
                 sqlx::query(
                     "INSERT INTO sessions (id, user_id, expires_at, revoked, version) \
                      VALUES ($1, $2, $3, $4, $5)",
@@ -42,7 +42,7 @@ macro_rules! impl_repository {
                 Ok(())
             }
 
-            async fn find(tx: &mut Self::Tx, id: Uuid) -> sqlx::Result<Option<Session>> {
+            async fn find(tx: &mut Self::Tx, id: Uuid) -> Result<Option<Session>> {
                 let row = sqlx::query_as(
                     "SELECT user_id, expires_at, revoked, version FROM sessions WHERE id = $1",
                 )
@@ -58,7 +58,7 @@ macro_rules! impl_repository {
                 }))
             }
 
-            async fn update(tx: &mut Self::Tx, session: &Session) -> sqlx::Result<bool> {
+            async fn update(tx: &mut Self::Tx, session: &Session) -> Result<bool> {
                 let updated = sqlx::query(
                     "UPDATE sessions SET expires_at = $1, revoked = $2, version = $3 \
                      WHERE id = $4 AND version = $3 - 1",
@@ -72,13 +72,11 @@ macro_rules! impl_repository {
                 Ok(updated.rows_affected() == 1)
             }
 
-            async fn live_sessions(tx: &mut Self::Tx, user_id: Uuid) -> sqlx::Result<i64> {
-                sqlx::query_scalar(
+            async fn live_sessions(tx: &mut Self::Tx, user_id: Uuid) -> Result<i64> {
+                let live = sqlx::query_scalar(
                     "SELECT count(*) FROM sessions WHERE user_id = $1 AND NOT revoked",
-                )
-                .bind(user_id)
-                .fetch_one(&mut **tx)
-                .await
+                );
+                Ok(live.bind(user_id).fetch_one(&mut **tx).await?)
             }
         }
     };
