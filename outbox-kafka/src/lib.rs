@@ -1,7 +1,7 @@
 //! Kafka for [relaybox](https://docs.rs/relaybox), on librdkafka.
 //!
 //! [`KafkaBus`] publishes, [`KafkaSource`] receives and writes dead letters, [`KafkaRedrive`] lists
-//! them and sends them back, [`KafkaAdmin`] makes topics, and [`EmbeddedCluster`] is a cluster in this process for tests. The feature `tls` links
+//! them, sends them back and discards them, [`KafkaAdmin`] makes and changes topics, and [`EmbeddedCluster`] is a cluster in this process for tests. The feature `tls` links
 //! OpenSSL, for TLS and for SCRAM.
 //!
 //! librdkafka's own log goes to `tracing` with the target `librdkafka`.
@@ -56,12 +56,15 @@ mod secret;
 mod source;
 
 pub use self::{
-    admin::{Ensured, KafkaAdmin, TopicSpec, topic_specs},
+    admin::{Ensured, KafkaAdmin, PlannedTopic, TopicPlan, TopicSpec, TopicStep, topic_specs},
     bus::KafkaBus,
     config::{KafkaConfig, Sasl, Tls},
     dead_letter::dead_letter_topic,
     embedded::EmbeddedCluster,
-    redrive::{KafkaDeadLetter, KafkaRedrive, KafkaRedrivePlan},
+    redrive::{
+        KafkaDeadLetter, KafkaDiscardPlan, KafkaRedrive, KafkaRedrivePlan, LetterCounts,
+        LetterState,
+    },
     secret::Secret,
     source::{KafkaSource, KafkaSourceBuilder, StartAt},
 };

@@ -1,7 +1,8 @@
 //! RabbitMQ for [relaybox](https://docs.rs/relaybox), over AMQP 0-9-1.
 //!
 //! [`RabbitTopology`] declares, [`RabbitBus`] publishes, [`RabbitSource`] receives, writes dead letters and
-//! has the broker deliver again later, [`RabbitRedrive`] puts dead letters back. The feature `tls` is for
+//! has the broker deliver again later, [`RabbitRedrive`] lists dead letters, puts
+//! them back and discards them. The feature `tls` is for
 //! `amqps`. RabbitMQ 3.10 or newer is needed.
 //!
 //! ```no_run
@@ -80,7 +81,7 @@ mod topology;
 pub use self::{
     bus::{RabbitBus, RabbitBusBuilder},
     config::{RabbitConfig, Tls},
-    redrive::{RabbitRedrive, RabbitRedrivePlan},
+    redrive::{RabbitDiscardPlan, RabbitRedrive, RabbitRedrivePlan},
     secret::Secret,
     source::{RabbitSource, RabbitSourceBuilder},
     topology::{RabbitQueue, RabbitTopology},

@@ -1,21 +1,26 @@
-//! Putting a consumer's dead letters back.
+//! A consumer's dead letters: listing them, putting them back, discarding them.
 
+mod letter;
 mod mark;
 mod places;
 mod plan;
+mod postman;
 mod scan;
 
-use std::ops::Range;
+use std::{collections::BTreeSet, ops::Range};
 
 use chrono::Utc;
 use relaybox_core::{
-    ConsumerDeadLetter, Delivery, Offset, RedriveQuery, RedriveSummary, RedriveVerdict, Result,
-    TopicName,
+    ConsumerDeadLetter, Delivery, Offset, RedriveQuery, RedriveVerdict, Result, TopicName,
 };
 
-pub use self::plan::KafkaRedrivePlan;
+pub use self::{
+    letter::{KafkaDeadLetter, LetterCounts, LetterState},
+    plan::{KafkaDiscardPlan, KafkaRedrivePlan},
+};
 use self::{
-    places::Places,
+    mark::Marks,
+    plan::Chosen,
     scan::{Scan, read},
 };
 use crate::{KafkaConfig, client::off_thread};
@@ -25,10 +30,11 @@ const REDRIVE: &str = "redrive dead letters";
 const LISTED: u64 = 100;
 const LISTED_BYTES: usize = 16 * 1024 * 1024;
 
-/// Sends dead letters of a topic back to where they came from, and lists them.
+/// Sends dead letters of a topic back to where they came from, discards them, and lists them.
 ///
 /// [`plan`](Self::plan) looks which letters a [`RedriveQuery`] is about and sends nothing;
-/// [`KafkaRedrivePlan::run`] does it.
+/// [`KafkaRedrivePlan::run`] does it. [`plan_discard`](Self::plan_discard) and [`KafkaDiscardPlan::run`]
+/// do so for letters that nobody wants back.
 ///
 /// Key, value and headers are the original ones, so the event keeps its id and its partition; what was
 /// added when it was given up on is taken off again, and `redrive-consumer` names the consumer that
@@ -40,13 +46,17 @@ const LISTED_BYTES: usize = 16 * 1024 * 1024;
 /// A consumer that is not built on this library knows nothing of `redrive-consumer` and sees the event
 /// once more.
 ///
-/// # What was put back already
-/// Each run notes what it sent in the dead-letter topic itself: behind the letters, in their partition,
-/// as records with no key and no value whose header `dlq-redriven-offsets` lists them. A group's offset
+/// # What became of a letter
+/// Each run notes what it sent or discarded in the dead-letter topic itself: behind the letters, in their
+/// partition, as records with no key and no value whose header `dlq-redriven-offsets` or
+/// `dlq-discarded-offsets` lists them; of two notes about a letter the later one counts. A group's offset
 /// couldn't say which of a partition's letters a query chose, and expires with the group; a record
 /// needs no right that a consumer hasn't, no topic of its own, and is kept as long as its letters are.
 /// Whoever reads the topic passes these records over, as the library does. A compacted dead-letter
 /// topic refuses records without a key, so don't compact it.
+///
+/// A discarded letter stays where it is until the topic's retention removes it, and can be put back
+/// until then, by force. Nothing is deleted.
 ///
 /// The note is written after the broker has the letters: a run that dies in between leaves letters that
 /// the next run sends again. The inbox of their consumer knows them as repeats. So it is with two runs at
@@ -77,23 +87,23 @@ const LISTED_BYTES: usize = 16 * 1024 * 1024;
 pub struct KafkaRedrive {
     config: KafkaConfig,
     topic: TopicName,
-}
-
-/// A letter in a dead-letter topic.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct KafkaDeadLetter {
-    /// The letter. Its `delivery` says where in the dead-letter topic it is.
-    pub letter: ConsumerDeadLetter,
-    /// Whether it was put back.
-    pub redriven: bool,
+    /// Only these letters, unless empty.
+    only: BTreeSet<(i32, Offset)>,
 }
 
 impl KafkaRedrive {
     /// For the dead letters of `topic`, which are in `{topic}.dlq`.
     #[must_use]
     pub fn new(config: KafkaConfig, topic: TopicName) -> Self {
-        Self { config, topic }
+        Self { config, topic, only: BTreeSet::new() }
+    }
+
+    /// Is about the letter at this place in the dead-letter topic only, and others that are named so: for
+    /// letters that no query can tell from others, such as those that have no readable event id.
+    #[must_use]
+    pub fn at(mut self, partition: i32, offset: Offset) -> Self {
+        self.only.insert((partition, offset));
+        self
     }
 
     /// Looks which letters would be sent back. Sends nothing, and writes nothing.
@@ -107,37 +117,31 @@ impl KafkaRedrive {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn plan(&self, query: &RedriveQuery) -> Result<KafkaRedrivePlan> {
-        let now = Utc::now();
-        let (mut chosen, mut summary) = (Places::default(), RedriveSummary::default());
-        let mut scan = self.open().await?;
-        for (number, range) in scan.partitions() {
-            let marked = self.marked(&mut scan, number, range.clone()).await?;
-            scan.go(number, range);
-            while let Some(records) = read(&mut scan).await? {
-                for record in records {
-                    let offset = record.offset;
-                    match Record::read(record, &self.topic) {
-                        Record::Letter(letter) => {
-                            let before = marked.contains(number, offset);
-                            let verdict = query.judge(&letter, before, now);
-                            if summary.count(query, &letter, verdict) {
-                                chosen.insert(number, offset);
-                            }
-                        }
-                        Record::Mark => {}
-                        Record::Foreign => summary.foreign += 1,
-                    }
-                }
-            }
-        }
-        let ends = scan.partitions().into_iter().map(|(number, range)| (number, range.end));
-        Ok(KafkaRedrivePlan::new(self.clone(), query.clone(), summary, chosen, ends.collect()))
+        let chosen = Chosen::choose(self.clone(), query.clone()).await?;
+        Ok(KafkaRedrivePlan::new(chosen))
     }
 
-    /// The letters that the query is about, whether they were put back or not, by partition and offset,
-    /// from behind `after` on. At most the query's limit, or 100, and 16 MiB.
+    /// Looks which letters would be discarded. Writes nothing.
     ///
-    /// To see more, give the place of the last one as `after`.
+    /// As [`plan`](Self::plan), but however old they are: how long marks are kept is no matter here. What
+    /// was put back or discarded before is passed over unless the query forces.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan).
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn plan_discard(&self, query: &RedriveQuery) -> Result<KafkaDiscardPlan> {
+        let mut query = query.clone();
+        query.marks_kept = None;
+        Ok(KafkaDiscardPlan::new(Chosen::choose(self.clone(), query).await?))
+    }
+
+    /// The letters that the query is about, whatever became of them, by partition and offset, from
+    /// behind `after` on. At most the query's limit, or 100, and 16 MiB.
+    ///
+    /// To see more, give the place of the last one as `after`. All letters of an event, of which there
+    /// are several when it failed again: [`RedriveQuery::event`].
     ///
     /// # Errors
     /// As [`plan`](Self::plan).
@@ -147,6 +151,89 @@ impl KafkaRedrive {
     pub async fn list(
         &self,
         query: &RedriveQuery,
+        after: Option<(i32, Offset)>,
+    ) -> Result<Vec<KafkaDeadLetter>> {
+        self.list_some(query, |_| true, after).await
+    }
+
+    /// The letters that the query is about and that are in this state; otherwise as
+    /// [`list`](Self::list).
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan).
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn list_in(
+        &self,
+        state: LetterState,
+        query: &RedriveQuery,
+        after: Option<(i32, Offset)>,
+    ) -> Result<Vec<KafkaDeadLetter>> {
+        self.list_some(query, |found| found == state, after).await
+    }
+
+    /// The letter at a place in the dead-letter topic; `None` when there is none, or none any more.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan).
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn letter(&self, partition: i32, offset: Offset) -> Result<Option<KafkaDeadLetter>> {
+        let mut scan = self.open().await?;
+        let found = scan.partitions().into_iter().find(|(number, _)| *number == partition);
+        let Some((_, range)) = found.filter(|(_, range)| range.contains(&offset)) else {
+            return Ok(None);
+        };
+        let mut letter = None;
+        scan.go(partition, offset..offset + 1);
+        while let Some(records) = read(&mut scan).await? {
+            for record in records.into_iter().filter(|record| record.offset == offset) {
+                if let Record::Letter(found) = Record::read(record, &self.topic) {
+                    letter = Some(*found);
+                }
+            }
+        }
+        let Some(letter) = letter else { return Ok(None) };
+        // A mark stands behind its letters.
+        let marks = self.marks(&mut scan, partition, offset + 1..range.end).await?;
+        Ok(Some(KafkaDeadLetter::new(letter, marks.state(partition, offset))))
+    }
+
+    /// How many letters there are, by what became of them. Reads the whole dead-letter topic twice.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan).
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn counts(&self) -> Result<LetterCounts> {
+        let mut counts = LetterCounts::default();
+        let mut scan = self.open().await?;
+        for (number, range) in scan.partitions() {
+            let marks = self.marks(&mut scan, number, range.clone()).await?;
+            scan.go(number, range);
+            while let Some(records) = read(&mut scan).await? {
+                for record in records {
+                    let offset = record.offset;
+                    match Record::read(record, &self.topic) {
+                        Record::Letter(letter) => {
+                            counts.count(&letter, marks.state(number, offset));
+                        }
+                        Record::Mark => {}
+                        Record::Foreign => counts.foreign += 1,
+                    }
+                }
+            }
+        }
+        Ok(counts)
+    }
+
+    async fn list_some(
+        &self,
+        query: &RedriveQuery,
+        is_wanted: impl Fn(LetterState) -> bool,
         after: Option<(i32, Offset)>,
     ) -> Result<Vec<KafkaDeadLetter>> {
         // What would be refused is listed, too.
@@ -162,24 +249,27 @@ impl KafkaRedrive {
                 }
                 _ => {}
             }
-            let marked = self.marked(&mut scan, number, range.clone()).await?;
+            let marks = self.marks(&mut scan, number, range.clone()).await?;
             scan.go(number, range);
             while let Some(records) = read(&mut scan).await? {
                 for record in records {
                     let (offset, size) =
                         (record.offset, record.value.as_ref().map_or(0, |v| v.len()));
+                    let state = marks.state(number, offset);
                     let Record::Letter(letter) = Record::read(record, &self.topic) else {
                         continue;
                     };
-                    if matching.judge(&letter, false, now) != RedriveVerdict::Chosen {
+                    if !is_wanted(state)
+                        || !self.is_about(number, offset)
+                        || matching.judge(&letter, false, now) != RedriveVerdict::Chosen
+                    {
                         continue;
                     }
                     if found.len() as u64 >= limit || (bytes > 0 && bytes + size > LISTED_BYTES) {
                         return Ok(found);
                     }
                     bytes += size;
-                    let redriven = marked.contains(number, offset);
-                    found.push(KafkaDeadLetter { letter: *letter, redriven });
+                    found.push(KafkaDeadLetter::new(*letter, state));
                 }
             }
         }
@@ -191,15 +281,18 @@ impl KafkaRedrive {
         off_thread(REDRIVE, move || Scan::open(&config, &topic)).await
     }
 
-    /// What was put back, by the marks in this part of a partition.
-    async fn marked(&self, scan: &mut Scan, number: i32, range: Range<Offset>) -> Result<Places> {
-        let mut marked = Places::default();
+    /// What the marks in this part of a partition say.
+    async fn marks(&self, scan: &mut Scan, number: i32, range: Range<Offset>) -> Result<Marks> {
+        let mut marks = Marks::default();
         scan.go(number, range);
         while let Some(records) = read(scan).await? {
-            let ranges = records.iter().filter_map(mark::read).flatten();
-            ranges.flatten().for_each(|offset| marked.insert(number, offset));
+            records.iter().for_each(|record| marks.note(record));
         }
-        Ok(marked)
+        Ok(marks)
+    }
+
+    fn is_about(&self, number: i32, offset: Offset) -> bool {
+        self.only.is_empty() || self.only.contains(&(number, offset))
     }
 }
 
@@ -213,7 +306,7 @@ enum Record {
 
 impl Record {
     fn read(record: Delivery, origin: &TopicName) -> Self {
-        if mark::read(&record).is_some() {
+        if mark::is_mark(&record) {
             return Self::Mark;
         }
         match ConsumerDeadLetter::read(record) {

@@ -20,6 +20,13 @@ impl Places {
         self.chunks.entry((partition, chunk)).or_insert_with(|| Box::new([0; WORDS]))[word] |= bit;
     }
 
+    pub(super) fn remove(&mut self, partition: i32, offset: Offset) {
+        let (chunk, word, bit) = split(offset);
+        if let Some(words) = self.chunks.get_mut(&(partition, chunk)) {
+            words[word] &= !bit;
+        }
+    }
+
     /// Removes a partition's places that the others name, too; gives how many.
     pub(super) fn take_away(&mut self, partition: i32, others: &Self) -> u64 {
         let mut removed = 0;
@@ -87,6 +94,10 @@ mod tests {
         }
         assert_eq!(places.take_away(1, &others), removed);
         assert_eq!(places.take_away(0, &others), 0);
+        for offset in (0..100_003).step_by(5) {
+            places.remove(2, offset);
+            model.remove(&(2, offset));
+        }
         for partition in 0..3 {
             for offset in 0..100_100 {
                 let expected = model.contains(&(partition, offset));

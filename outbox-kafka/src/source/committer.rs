@@ -1,7 +1,9 @@
 //! The thread that commits offsets.
 //!
 //! A commit is waited for, because nobody else tells whether it failed: rdkafka gives librdkafka no
-//! callback for asynchronous ones. And that must not keep the poller from its work, because without a
+//! callback for asynchronous ones. A list of which the broker refused a part fails as a whole
+//! (`rd_kafka_handle_OffsetCommit` keeps the last partition's error; which it was isn't told), and is
+//! committed again as a whole. And waiting must not keep the poller from its work, because without a
 //! coordinator a commit waits for long.
 
 use std::{

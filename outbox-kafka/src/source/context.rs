@@ -21,7 +21,7 @@ use relaybox_core::{Result, TopicName};
 use super::{assignment::Place, shared::Shared};
 use crate::{client::Monitor, error};
 
-/// How long a last commit is tried while the group rebalances, and how often.
+/// How long a commit is tried before partitions are given up while the group rebalances, and how often.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
 const COMMIT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -110,7 +110,7 @@ impl Context {
         drop(state);
         if lost {
             tracing::warn!(partitions = places.len(), "partitions were lost to the group");
-        } else if let Err(error) = commit_now(consumer, &offsets) {
+        } else if let Err(error) = commit_now(consumer, &offsets, COMMIT_PATIENCE) {
             tracing::warn!(%error, "could not commit before giving up partitions");
         }
     }
@@ -146,15 +146,17 @@ impl ConsumerContext for Context {
 
 /// Commits, and waits for the broker's answer.
 ///
-/// While the group is on its way to another assignment the broker takes no offsets, but it will.
+/// While the group is on its way to another assignment the broker takes no offsets, but it will: it is tried
+/// again for so long.
 pub(super) fn commit_now(
     consumer: &BaseConsumer<Context>,
     offsets: &TopicPartitionList,
+    patience: Duration,
 ) -> Result<()> {
     if offsets.count() == 0 {
         return Ok(());
     }
-    let deadline = Instant::now() + COMMIT_PATIENCE;
+    let deadline = Instant::now() + patience;
     loop {
         let Err(error) = consumer.commit(offsets, CommitMode::Sync) else { return Ok(()) };
         let rebalancing = matches!(

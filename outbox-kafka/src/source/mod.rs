@@ -37,7 +37,8 @@ use crate::{
     error,
 };
 
-/// How long `close` waits: for a last commit, tried for 5 s during a rebalance, and for leaving.
+/// How long `close` waits: for a last commit, tried for 2.5 s during a rebalance, and for leaving, at most
+/// 5 s. Below a consumer's `drain_timeout` of 10 s, so that it is told why.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(8);
 
 /// Receives from Kafka as a member of a consumer group.
@@ -292,8 +293,10 @@ impl EventSource for KafkaSource {
 
     /// Batches that are out count as released. Afterwards nothing can be received or acknowledged.
     ///
-    /// Waits at most 8 s. Without a coordinator librdkafka gives up after `session.timeout.ms` only;
-    /// the source's thread waits for that, and ends then.
+    /// Waits at most 8 s. Without a coordinator librdkafka gives up after `session.timeout.ms` only. And
+    /// when this member waits to join while another one of the group is slow to, the broker reads neither
+    /// the last commit nor the goodbye before that is over. The source's thread waits for that, and ends
+    /// then.
     ///
     /// # Errors
     /// The broker's; [`ErrorKind::Unavailable`] when it doesn't answer in time. What was not committed

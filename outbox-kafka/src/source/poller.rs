@@ -36,6 +36,10 @@ const SEEK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long finding out where to begin may take, and how long it rests after a failure.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
+/// How long closing tries to commit while the group rebalances. Leaving may take the rest of what `close`
+/// waits: librdkafka gives it 5 s (`rd_kafka_LeaveGroupRequest`), and takes them when it waits to join at
+/// that moment, for a broker reads a connection's next request when it has answered the one before.
+const LAST_COMMIT: Duration = Duration::from_millis(2500);
 /// How long closing waits for a question about figures that is under way.
 const LAST_QUESTION: Duration = Duration::from_secs(6);
 
@@ -211,7 +215,7 @@ fn leave(consumer: Arc<BaseConsumer<Context>>, shared: &Shared) -> Result<()> {
         let places = state.assignment.places();
         state.assignment.remove(&places)
     };
-    let committed = commit_now(&consumer, &offsets);
+    let committed = commit_now(&consumer, &offsets, LAST_COMMIT);
     // Somebody may ask it for figures at this moment, or a commit be under way; whoever is last closes it.
     let deadline = Instant::now() + LAST_QUESTION;
     while Arc::strong_count(&consumer) > 1 && Instant::now() < deadline {

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer as _},
+};
 use relaybox_core::{ErrorKind, EventBus, Receipt, Retry, TopicName};
 use relaybox_kafka::{EmbeddedCluster, KafkaBus, KafkaConfig};
 
-use crate::support::{Cluster, on_both, record, within};
+use crate::support::{Cluster, client, on_both, record, unique_group, within};
 
 /// What a relay does: several batches in flight; after a failure all land, the bus recovers, and the
 /// first record without an acknowledgement is next. Gives how often it recovered.
@@ -189,4 +193,28 @@ async fn a_dropped_bus_resolves_what_is_in_flight() {
     let flight = bus.publish(vec![record(&topic, "k", "1")]);
     drop(bus);
     assert_eq!(within(flight).await[0].as_ref().unwrap_err().kind(), ErrorKind::Halted);
+}
+
+/// What the source's commits rest on: the client says so when the broker took a part of a list only.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_of_which_the_broker_refuses_a_part_is_an_error() {
+    let Some(cluster) = Cluster::broker() else { return };
+    let topic = cluster.topic(1).await;
+    let config = client(&cluster.brokers()).set("group.id", unique_group().as_str()).clone();
+    let work = move || {
+        let consumer: BaseConsumer = config.create().unwrap();
+        let commit = |partitions: &[i32]| {
+            let mut list = TopicPartitionList::new();
+            for number in partitions {
+                list.add_partition_offset(topic.as_str(), *number, Offset::Offset(0)).unwrap();
+            }
+            consumer.commit(&list, CommitMode::Sync)
+        };
+        commit(&[0]).unwrap();
+        // The topic has no partition 99.
+        for partitions in [[0, 99], [99, 0]] {
+            assert!(commit(&partitions).is_err(), "{partitions:?}");
+        }
+    };
+    within(tokio::task::spawn_blocking(work)).await.unwrap();
 }

@@ -13,7 +13,7 @@ use relaybox_core::{
     ConsumerName, Delivery, ErrorKind, EventId, EventSource, Failure, Partition, RedriveQuery,
     TopicName,
 };
-use relaybox_kafka::{KafkaRedrive, KafkaSource, dead_letter_topic};
+use relaybox_kafka::{KafkaRedrive, KafkaSource, LetterState, dead_letter_topic};
 
 use crate::support::{Cluster, PATIENCE, client, on_both, unique_group, unique_topic, within};
 
@@ -243,7 +243,10 @@ on_both!(a_letter_that_fails_again_is_a_new_letter, async |cluster: Cluster| {
     assert_eq!(letters.run(query.clone()).await, 1);
     assert_eq!(letters.back(&cluster).await, [id, id]);
     let listed = letters.redrive.list(&query, None).await.unwrap();
-    assert!(listed.len() == 2 && listed.iter().all(|found| found.redriven), "{listed:?}");
+    assert!(
+        listed.len() == 2 && listed.iter().all(|found| found.state == LetterState::Redriven),
+        "{listed:?}"
+    );
     letters.source.close().await.unwrap();
 });
 
@@ -265,7 +268,8 @@ on_both!(letters_are_listed_page_by_page, async |cluster: Cluster| {
     }
     let found: BTreeSet<_> = listed.iter().filter_map(|found| found.letter.event_id).collect();
     assert_eq!((listed.len(), found), (25, ids));
-    let redriven: Vec<_> = listed.iter().filter(|found| found.redriven).collect();
+    let redriven: Vec<_> =
+        listed.iter().filter(|found| found.state == LetterState::Redriven).collect();
     assert_eq!(redriven.len(), 1);
     assert_eq!(redriven[0].letter.delivery.key.as_deref(), Some(&b"k7"[..]));
     letters.source.close().await.unwrap();
@@ -312,6 +316,117 @@ async fn what_was_sent_but_not_noted_is_sent_again() {
     assert_eq!(within(letters.run(RedriveQuery::all())).await, 0);
     letters.source.close().await.unwrap();
 }
+
+on_both!(a_discarded_letter_is_not_put_back_unless_forced, async |cluster: Cluster| {
+    let mut letters = Letters::new(&cluster, 2).await;
+    let mut ids = Vec::new();
+    for key in ["a", "b", "c", "d"] {
+        ids.push(letters.add(key, "thing.happened.v1", &failure()).await);
+    }
+    let old = failure_at(ErrorKind::Timeout, "long ago", Utc::now() - 20 * DAY);
+    ids.push(letters.add("e", "thing.happened.v1", &old).await);
+    letters.run(RedriveQuery::all().event(ids[0])).await;
+    let written = cluster.read(&dead_letter_topic(&letters.topic).unwrap()).await.len();
+
+    // The second and the old one; the first was put back, and stays so.
+    let query = RedriveQuery::all().event(ids[0]).event(ids[1]).event(ids[4]).marks_kept(DAY);
+    let plan = letters.redrive.plan_discard(&query).await.unwrap();
+    let summary = plan.summary().clone();
+    assert_eq!((summary.chosen, summary.redriven_before, summary.older_than_marks), (2, 1, 0));
+    let shown = plan.to_string();
+    assert!(shown.contains("2 to discard") && shown.contains("1 put back before"), "{shown}");
+    let now = cluster.read(&dead_letter_topic(&letters.topic).unwrap()).await.len();
+    assert_eq!(now, written, "a plan writes nothing");
+    assert_eq!(plan.run().await.unwrap().chosen, 2);
+
+    use LetterState::{Discarded, Open, Redriven};
+    let state = async |id| {
+        let listed = letters.redrive.list(&RedriveQuery::all().event(id), None).await.unwrap();
+        assert_eq!(listed.len(), 1);
+        let delivery = &listed[0].letter.delivery;
+        let place = (delivery.partition.number, delivery.offset);
+        let shown = letters.redrive.letter(place.0, place.1).await.unwrap().unwrap();
+        assert_eq!((shown.state, shown.letter.event_id), (listed[0].state, Some(id)));
+        assert_eq!(shown.letter.delivery.value.as_deref(), Some(id.to_string().as_bytes()));
+        shown.state
+    };
+    let mut states = Vec::new();
+    for id in &ids {
+        states.push(state(*id).await);
+    }
+    assert_eq!(states, [Redriven, Discarded, Open, Open, Discarded]);
+    let listed = async |state| -> BTreeSet<EventId> {
+        let found = letters.redrive.list_in(state, &RedriveQuery::all(), None).await.unwrap();
+        found.into_iter().filter_map(|found| found.letter.event_id).collect()
+    };
+    assert_eq!(listed(Open).await, [ids[2], ids[3]].into());
+    assert_eq!(listed(Discarded).await, [ids[1], ids[4]].into());
+    let counts = letters.redrive.counts().await.unwrap();
+    assert_eq!((counts.open, counts.redriven, counts.discarded, counts.foreign), (2, 1, 2, 0));
+    assert!(counts.oldest_open.unwrap() > Utc::now() - DAY);
+
+    let plan = letters.redrive.plan(&RedriveQuery::all()).await.unwrap();
+    let summary = plan.summary();
+    assert_eq!((summary.chosen, summary.redriven_before, summary.discarded_before), (2, 1, 2));
+    assert_eq!(plan.run().await.unwrap().chosen, 2);
+    assert_eq!(letters.back(&cluster).await.len(), 3);
+    let plan = letters.redrive.plan_discard(&RedriveQuery::all()).await.unwrap();
+    assert_eq!(plan.summary().chosen, 0);
+    assert_eq!(plan.run().await.unwrap().chosen, 0);
+
+    // By force, either of them can be had.
+    assert_eq!(letters.run(RedriveQuery::all().event(ids[1]).force()).await, 1);
+    assert_eq!(state(ids[1]).await, Redriven);
+    let query = RedriveQuery::all().event(ids[0]).force();
+    let plan = letters.redrive.plan_discard(&query).await.unwrap();
+    assert_eq!(plan.run().await.unwrap().chosen, 1);
+    assert_eq!(state(ids[0]).await, Discarded);
+    letters.source.close().await.unwrap();
+});
+
+on_both!(what_was_discarded_since_a_plan_was_made_is_passed_over, async |cluster: Cluster| {
+    let mut letters = Letters::new(&cluster, 1).await;
+    let mut ids = Vec::new();
+    for key in ["a", "b", "c"] {
+        ids.push(letters.add(key, "thing.happened.v1", &failure()).await);
+    }
+    let redrive = letters.redrive.plan(&RedriveQuery::all()).await.unwrap();
+    let discard = letters.redrive.plan_discard(&RedriveQuery::all()).await.unwrap();
+    let first = letters.redrive.plan_discard(&RedriveQuery::all().event(ids[0])).await.unwrap();
+    assert_eq!(first.run().await.unwrap().chosen, 1);
+    let sent = redrive.run().await.unwrap();
+    assert_eq!((sent.chosen, sent.discarded_before), (2, 1));
+    let done = discard.run().await.unwrap();
+    assert_eq!((done.chosen, done.discarded_before, done.redriven_before), (0, 1, 2));
+    let back = letters.back(&cluster).await;
+    assert!(back.len() == 2 && !back.contains(&ids[0]), "{back:?}");
+    letters.source.close().await.unwrap();
+});
+
+on_both!(a_letter_can_be_named_by_its_place, async |cluster: Cluster| {
+    let mut letters = Letters::new(&cluster, 1).await;
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        ids.push(letters.add("k", "thing.happened.v1", &failure()).await);
+    }
+    let two = letters.redrive.clone().at(0, 1).at(0, 3);
+    assert_eq!(two.list(&RedriveQuery::all(), None).await.unwrap().len(), 2);
+    assert_eq!(
+        two.plan_discard(&RedriveQuery::all()).await.unwrap().run().await.unwrap().chosen,
+        2
+    );
+    let one = letters.redrive.clone().at(0, 2);
+    assert_eq!(one.plan(&RedriveQuery::all()).await.unwrap().run().await.unwrap().chosen, 1);
+    assert_eq!(letters.back(&cluster).await, [ids[2]]);
+    assert_eq!(letters.run(RedriveQuery::all()).await, 1);
+    assert_eq!(letters.back(&cluster).await, [ids[2], ids[0]]);
+    // A note, a place that has nothing yet, a partition that isn't there.
+    for (partition, offset) in [(0, 4), (0, 99), (7, 0), (0, -1)] {
+        let found = letters.redrive.letter(partition, offset).await.unwrap();
+        assert!(found.is_none(), "{partition} {offset}");
+    }
+    letters.source.close().await.unwrap();
+});
 
 async fn limit(cluster: &Cluster, topic: &TopicName, bytes: &str) {
     let admin: AdminClient<_> = client(&cluster.brokers()).create().unwrap();

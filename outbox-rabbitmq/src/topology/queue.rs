@@ -167,6 +167,11 @@ impl RabbitQueue {
     pub(super) fn dead_letter_arguments(&self) -> FieldTable {
         let mut arguments = FieldTable::default();
         set(&mut arguments, "x-queue-type", self.queue_type());
+        if self.quorum {
+            // Since RabbitMQ 4.0 a quorum queue drops what was given back 20 times, and who only looks at
+            // letters gives them back.
+            set(&mut arguments, "x-delivery-limit", AMQPValue::LongLongInt(i32::MAX.into()));
+        }
         arguments
     }
 

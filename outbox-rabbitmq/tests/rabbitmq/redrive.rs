@@ -1,11 +1,14 @@
 //! Dead letters that go back.
 
+use std::time::Duration;
+
 use lapin::{BasicProperties, types::AMQPValue};
 use relaybox_core::{ErrorKind, EventBus, EventSource, RedriveQuery, Result};
 use relaybox_rabbitmq::{RabbitQueue, RabbitRedrive};
 
 use crate::support::{
-    Broker, batch, drain, failure, name, names, numbers, on_broker, publish_numbers, record_of,
+    Broker, Proxy, batch, config, drain, failure, name, names, numbers, on_broker, publish_numbers,
+    record_of, until,
 };
 
 /// Gives up on all that is in a queue.
@@ -21,6 +24,23 @@ async fn give_up(broker: &Broker, queue: &RabbitQueue, count: usize) {
         source.acknowledge(&partition, deliveries.last().unwrap().offset).await.unwrap();
     }
     source.close().await.unwrap();
+}
+
+/// Fills the dead-letter queue: more than one subscription of a scan may hold; every third for another
+/// reason.
+async fn put_letters(broker: &Broker, queue: &RabbitQueue, count: u32) {
+    let letters = queue.dead_letter_queue();
+    let bus = broker.bus(&broker.declare(queue).await);
+    publish_numbers(&bus, "a", 0..1).await;
+    give_up(broker, queue, 1).await;
+    let letter = broker.take_all(letters.as_str()).await.remove(0).properties;
+    let many = (0..count).map(|n| {
+        let mut headers = letter.headers().clone().unwrap();
+        let kind = if n % 3 == 0 { "rejected" } else { "timeout" };
+        headers.insert("dlq-error-kind".into(), AMQPValue::LongString(kind.into()));
+        (letter.clone().with_headers(headers), n.to_string())
+    });
+    broker.put_all(letters.as_str(), many).await;
 }
 
 fn redrive(broker: &Broker, queue: &RabbitQueue) -> RabbitRedrive {
@@ -107,19 +127,7 @@ async fn many_letters_that_stay_keep_their_order() {
     on_broker(async |broker: &Broker| {
         for queue in [broker.queue().bind("#"), broker.queue().bind("#").quorum()] {
             let letters = queue.dead_letter_queue();
-            let bus = broker.bus(&broker.declare(&queue).await);
-            publish_numbers(&bus, "a", 0..1).await;
-            give_up(broker, &queue, 1).await;
-            // More than one subscription of a scan may hold; every third for another reason.
-            let letter = broker.take_all(letters.as_str()).await.remove(0).properties;
-            let many = (0..3_600).map(|n| {
-                let mut headers = letter.headers().clone().unwrap();
-                let kind = if n % 3 == 0 { "rejected" } else { "timeout" };
-                headers.insert("dlq-error-kind".into(), AMQPValue::LongString(kind.into()));
-                (letter.clone().with_headers(headers), n.to_string())
-            });
-            broker.put_all(letters.as_str(), many).await;
-
+            put_letters(broker, &queue, 3_600).await;
             let redrive = redrive(broker, &queue);
             let listed = redrive.list(&RedriveQuery::all().limit(10_000)).await.unwrap();
             let seen: Vec<_> = listed.iter().map(|letter| name(&letter.delivery)).collect();
@@ -143,13 +151,121 @@ async fn many_letters_that_stay_keep_their_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_discard_takes_off_the_chosen_letters_and_leaves_the_others_in_their_order() {
+    on_broker(async |broker: &Broker| {
+        for queue in [broker.queue().bind("#"), broker.queue().bind("#").quorum()] {
+            let letters = queue.dead_letter_queue();
+            let bus = broker.bus(&broker.declare(&queue).await);
+            publish_numbers(&bus, "a", 0..3).await;
+            bus.publish(vec![record_of("invoice", "i-1", "3")]).await.remove(0).unwrap();
+            publish_numbers(&bus, "a", 4..6).await;
+            give_up(broker, &queue, 6).await;
+            broker.put(letters.as_str(), BasicProperties::default(), b"a stranger's").await;
+
+            let redrive = redrive(broker, &queue);
+            // However old they are.
+            let query = RedriveQuery::all().event_type("session.changed").limit(4);
+            let plan = redrive.plan_discard(&query.marks_kept(Duration::ZERO)).await.unwrap();
+            let summary = plan.summary().clone();
+            assert_eq!((summary.chosen, summary.beyond_limit, summary.foreign), (4, 1, 1));
+            let shown = plan.to_string();
+            assert!(shown.contains("4 to discard") && shown.contains(queue.name().as_str()));
+            assert_eq!(redrive.count().await.unwrap(), 7, "a plan takes nothing off");
+            assert_eq!(plan.run().await.unwrap(), summary);
+
+            assert_eq!(broker.length(queue.name().as_str()).await, 0, "nothing goes back");
+            let left: Vec<_> =
+                broker.take_all(letters.as_str()).await.iter().map(|raw| raw.name()).collect();
+            assert_eq!(left, ["3", "5", "a stranger's"]);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_letter_can_be_shown_and_chosen_by_its_place() {
+    on_broker(async |broker: &Broker| {
+        let (bus, queue) = broker.chain().await;
+        publish_numbers(&bus, "a", 0..3).await;
+        give_up(broker, &queue, 3).await;
+        let redrive = redrive(broker, &queue);
+        let listed = redrive.list(&RedriveQuery::all()).await.unwrap();
+        let places: Vec<_> = listed.iter().map(|letter| letter.delivery.place).collect();
+        let shown = redrive.letter(places[1]).await.unwrap().unwrap();
+        assert_eq!((name(&shown.delivery).as_str(), shown.event_id), ("1", listed[1].event_id));
+        assert!(redrive.letter(1).await.unwrap().is_none());
+
+        let all = RedriveQuery::all();
+        let one = redrive.clone().at(places[1]);
+        assert_eq!(one.plan_discard(&all).await.unwrap().run().await.unwrap().chosen, 1);
+        assert!(redrive.letter(places[1]).await.unwrap().is_none(), "it is gone");
+        let one = redrive.clone().at(places[2]);
+        assert_eq!(one.plan(&all).await.unwrap().run().await.unwrap().chosen, 1);
+        assert_eq!(names(&drain(&broker.source(&queue), 1).await), ["2"]);
+        assert_eq!(redrive.count().await.unwrap(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_discard_of_many_letters_forgets_none_and_takes_no_other() {
+    on_broker(async |broker: &Broker| {
+        for queue in [broker.queue().bind("#"), broker.queue().bind("#").quorum()] {
+            let letters = queue.dead_letter_queue();
+            put_letters(broker, &queue, 3_600).await;
+            let redrive = redrive(broker, &queue);
+            let query = RedriveQuery::all().error_kind("rejected");
+            let plan = redrive.plan_discard(&query).await.unwrap();
+            assert_eq!(plan.run().await.unwrap().chosen, 1_200);
+            let left = broker.take_all(letters.as_str()).await;
+            let left: Vec<_> = left.iter().map(|raw| raw.name()).collect();
+            let expected: Vec<_> =
+                (0..3_600).filter(|n| n % 3 != 0).map(|n| n.to_string()).collect();
+            assert_eq!(left, expected);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_discard_that_breaks_off_loses_no_letter_that_stays() {
+    on_broker(async |broker: &Broker| {
+        let queue = broker.queue().bind("#").quorum();
+        let letters = queue.dead_letter_queue();
+        put_letters(broker, &queue, 3_600).await;
+        let proxy = Proxy::start(&broker.url).await;
+        let through = RabbitRedrive::new(config(&proxy.url(&broker.url)), &queue);
+        let query = RedriveQuery::all().error_kind("rejected");
+        let plan = through.plan_discard(&query).await.unwrap();
+        let run = tokio::spawn(plan.run());
+        // In the middle of it, whenever that is.
+        until(async || broker.length(letters.as_str()).await < 3_600).await;
+        proxy.cut();
+        assert!(run.await.unwrap().is_err(), "it was done before the line was cut");
+        let stays: Vec<_> = (0..3_600).filter(|n| n % 3 != 0).map(|n| n.to_string()).collect();
+        until(async || broker.length(letters.as_str()).await as usize >= stays.len()).await;
+        let redrive = redrive(broker, &queue);
+        until(async || {
+            let plan = redrive.plan_discard(&query).await.unwrap();
+            plan.run().await.unwrap().chosen == 0
+        })
+        .await;
+        let mut left: Vec<_> =
+            broker.take_all(letters.as_str()).await.iter().map(|raw| raw.name()).collect();
+        left.sort_by_key(|name| name.parse::<u32>().unwrap());
+        assert_eq!(left, stays);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_older_than_the_marks_is_refused_without_force() {
     on_broker(async |broker: &Broker| {
         let (bus, queue) = broker.chain().await;
         publish_numbers(&bus, "a", 0..2).await;
         give_up(broker, &queue, 2).await;
         let redrive = redrive(broker, &queue);
-        let query = RedriveQuery::all().marks_kept(std::time::Duration::ZERO);
+        let query = RedriveQuery::all().marks_kept(Duration::ZERO);
         let done = redrive.plan(&query).await.unwrap().run().await.unwrap();
         assert_eq!((done.chosen, done.older_than_marks), (0, 2));
         let done = redrive.plan(&query.force()).await.unwrap().run().await.unwrap();
