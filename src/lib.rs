@@ -74,6 +74,22 @@ pub mod rabbitmq {
     pub use relaybox_rabbitmq::*;
 }
 
+/// MongoDB: transactions, outbox and inbox.
+#[cfg(feature = "mongodb")]
+#[cfg_attr(docsrs, doc(cfg(feature = "mongodb")))]
+pub mod mongodb {
+    #[doc(inline)]
+    pub use relaybox_mongo::*;
+}
+
+/// Avro payloads; with the feature `registry`, governed by a schema registry.
+#[cfg(feature = "avro")]
+#[cfg_attr(docsrs, doc(cfg(feature = "avro")))]
+pub mod avro {
+    #[doc(inline)]
+    pub use relaybox_avro::*;
+}
+
 /// What most services import.
 pub mod prelude {
     pub use relaybox_core::{

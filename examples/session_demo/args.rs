@@ -33,6 +33,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "LIST", env = "RELAYBOX_DEMO_BROKERS")]
     pub(crate) brokers: Option<String>,
 
+    /// A schema registry with Confluent's API: events are Avro then, their schemas registered there.
+    /// Without it: JSON.
+    #[arg(long, value_name = "URL", env = "RELAYBOX_DEMO_REGISTRY", hide_env_values = true)]
+    pub(crate) registry: Option<String>,
+
     /// How many sessions to create.
     #[arg(long, value_name = "N", default_value_t = 2000)]
     pub(crate) sessions: usize,

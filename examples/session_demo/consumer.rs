@@ -4,19 +4,27 @@ use relaybox::{Consumer, EventSource, Result};
 
 use crate::{
     scenario::ledger::{Effects, Record},
-    session::{ReadModel, SessionCreated, SessionRefreshed, SessionRevoked, handlers::Projection},
+    session::{
+        ReadModel, SessionCodec, SessionCreated, SessionRefreshed, SessionRevoked,
+        handlers::Projection,
+    },
 };
 
 /// What its marks go by: two consumers of this name never both handle an event.
 const NAME: &str = "session-views";
 
 /// Keeps the read model and the ledger of effects, both in the transaction of the event's mark.
-pub(crate) fn session_consumer<D, S>(database: &D, source: S) -> Result<Consumer<S, D::Inbox>>
+pub(crate) fn session_consumer<D, S>(
+    database: &D,
+    source: S,
+    codec: SessionCodec,
+) -> Result<Consumer<S, D::Inbox>>
 where
     D: ReadModel + Effects,
     S: EventSource,
 {
     Consumer::builder(NAME, source, database.inbox())
+        .codec(codec)
         .on::<SessionCreated, _>(Projection::<D>::new())
         .on::<SessionRefreshed, _>(Projection::<D>::new())
         .on::<SessionRevoked, _>(Projection::<D>::new())

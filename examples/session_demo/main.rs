@@ -6,6 +6,7 @@
 //! cargo run --example session_demo                    # SQLite, and Kafka inside this process
 //! cargo run --example session_demo -- --postgres URL --brokers HOST:PORT
 //! cargo run --example session_demo -- --broker rabbitmq --rabbitmq URL
+//! cargo run --example session_demo -- --brokers HOST:PORT --registry URL    # Avro
 //! cargo run --example session_demo -- --serve 127.0.0.1:8080
 //! ```
 //!
@@ -37,7 +38,7 @@ use crate::{
     database::{PostgresDatabase, SqliteDatabase},
     error::DemoError,
     scenario::{Delivered, Scenario, counters::Counters, ledger::Effects, report},
-    session::{ReadModel, SessionRepository, Sessions},
+    session::{ReadModel, SessionCodec, SessionRepository, Sessions},
 };
 
 #[tokio::main]
@@ -109,11 +110,24 @@ where
     };
     let counters = Counters::install()?;
 
-    let relay = Relay::builder(database.outbox(), broker.bus()?).build();
-    let outbox = Outbox::builder(database.outbox()).source(format!("session-demo-{run}"))?.build();
+    let mut relay = Relay::builder(database.outbox(), broker.bus()?);
+    let codec = match &args.registry {
+        Some(url) => {
+            let (codec, framing) = SessionCodec::avro(url, database.outbox()).await?;
+            relay = relay.framing(framing);
+            codec
+        }
+        None => SessionCodec::json(),
+    };
+    let relay = relay.build();
+    let outbox = Outbox::builder(database.outbox())
+        .codec(codec.clone())
+        .source(format!("session-demo-{run}"))?
+        .build();
     let sessions = Sessions::new(database.clone(), outbox, relay.wake_up());
     let delivered = Delivered::default();
-    let consumer = session_consumer(&database, broker.first_source(delivered.clone())?)?;
+    let consumer =
+        session_consumer(&database, broker.first_source(delivered.clone())?, codec.clone())?;
 
     let stop = CancellationToken::new();
     let mut background = JoinSet::new();
@@ -124,6 +138,7 @@ where
         database: &database,
         broker: &broker,
         sessions: &sessions,
+        codec: &codec,
         counters: &counters,
         delivered: &delivered,
         size: args.sessions,

@@ -145,6 +145,8 @@ fn cargo(command: &str) -> Command {
         // These are settings of the demo.
         .env_remove("RELAYBOX_DEMO_POSTGRES")
         .env_remove("RELAYBOX_DEMO_BROKERS")
+        .env_remove("RELAYBOX_DEMO_REGISTRY")
+        .env_remove("RELAYBOX_DEMO_MONGODB")
         .env_remove("RUST_LOG");
     cargo
 }

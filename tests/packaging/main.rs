@@ -53,6 +53,9 @@ fn a_feature_pulls_in_its_own_driver_and_no_other() {
         ("sqlite", &["libsqlite3-sys", "sqlx-core", "sqlx-sqlite"]),
         ("kafka", &["rdkafka", "rdkafka-sys"]),
         ("rabbitmq", &["lapin"]),
+        ("mongodb", &["mongodb", "rustls"]),
+        ("avro", &[]),
+        ("registry", &["rustls"]),
         ("mock", &["mockall"]),
         ("postgres,tls", &["rustls", "sqlx-core", "sqlx-postgres"]),
         ("kafka,tls", &["openssl-sys", "rdkafka", "rdkafka-sys"]),
@@ -106,6 +109,9 @@ fn a_package_contains_its_sources_readme_and_licences_only() {
         "relaybox-sqlx",
         "relaybox-kafka",
         "relaybox-rabbitmq",
+        "relaybox-mongo",
+        "relaybox-avro",
+        "relaybox-cli",
     ] {
         let list = cargo(&["package", "--offline", "--allow-dirty", "--list", "-p", package]);
         let allowed = [

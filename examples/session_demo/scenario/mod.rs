@@ -29,8 +29,9 @@ pub(crate) use self::{
 };
 use crate::{
     broker::Broker,
+    consumer::session_consumer,
     error::DemoError,
-    session::{ReadModel, SessionRepository, Sessions},
+    session::{ReadModel, SessionCodec, SessionRepository, Sessions},
 };
 
 /// How long nothing may happen before the demo stops waiting for it.
@@ -41,6 +42,7 @@ pub(crate) struct Scenario<'a, D: SessionRepository, B> {
     pub(crate) database: &'a D,
     pub(crate) broker: &'a B,
     pub(crate) sessions: &'a Sessions<D>,
+    pub(crate) codec: &'a SessionCodec,
     pub(crate) counters: &'a Counters,
     /// How many records the consumers were given.
     pub(crate) delivered: &'a Delivered,
@@ -123,7 +125,8 @@ where
 
         progress.reach(planned / 2, PATIENCE).await;
         progress.say("part of the topic is delivered twice");
-        redelivery::deliver_again(self.database, again, self.counters, repeats(planned)).await
+        let consumer = session_consumer(self.database, again, self.codec.clone())?;
+        redelivery::deliver_again(consumer, self.counters, repeats(planned)).await
     }
 
     /// Waits until nothing is in the outbox any more.

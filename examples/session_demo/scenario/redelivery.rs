@@ -2,30 +2,29 @@
 
 use std::time::Duration;
 
-use relaybox::{CancellationToken, Error, EventSource};
+use relaybox::{CancellationToken, Consumer, Error, EventSource, ProcessedEventStore};
 use tokio::time::{Instant, sleep};
 
-use super::{PATIENCE, counters::Counters, ledger::Effects};
-use crate::{consumer::session_consumer, error::DemoError, session::ReadModel};
+use super::{PATIENCE, counters::Counters};
+use crate::error::DemoError;
 
-/// Reads the topic from its beginning as another group, until `repeats` more deliveries were known
-/// to the inbox as repeats.
+/// Runs a consumer that reads the topic from its beginning as another group, until `repeats` more
+/// deliveries were known to the inbox as repeats.
 ///
 /// To Kafka this is a group that starts afresh; to the inbox it is the same consumer. Where it
 /// overtakes the first one, the first one's deliveries are the repeats.
-pub(crate) async fn deliver_again<D, S>(
-    database: &D,
-    source: S,
+pub(crate) async fn deliver_again<S, P>(
+    consumer: Consumer<S, P>,
     counters: &Counters,
     repeats: u64,
 ) -> Result<(), DemoError>
 where
-    D: ReadModel + Effects,
     S: EventSource,
+    P: ProcessedEventStore,
 {
     let enough = counters.duplicates() + repeats;
     let stop = CancellationToken::new();
-    let run = tokio::spawn(session_consumer(database, source)?.run(stop.clone()));
+    let run = tokio::spawn(consumer.run(stop.clone()));
     let mut known = counters.duplicates();
     let mut deadline = Instant::now() + PATIENCE;
     // Too few are a violation, which the checks find.

@@ -4,6 +4,7 @@
 //! model from the events.
 
 pub(crate) mod aggregate;
+pub(crate) mod codec;
 pub(crate) mod error;
 pub(crate) mod events;
 pub(crate) mod handlers;
@@ -13,6 +14,7 @@ pub(crate) mod service;
 
 pub(crate) use self::{
     aggregate::Session,
+    codec::SessionCodec,
     error::SessionError,
     events::{SessionCreated, SessionEvent, SessionRefreshed, SessionRevoked},
     read_model::{ReadModel, SessionView},

@@ -4,12 +4,15 @@ use chrono::Utc;
 use relaybox::{EventId, Outbox, WakeUp};
 use uuid::Uuid;
 
-use super::{Session, SessionError, SessionEvent, SessionRepository, aggregate::MAX_LIVE_SESSIONS};
+use super::{
+    Session, SessionCodec, SessionError, SessionEvent, SessionRepository,
+    aggregate::MAX_LIVE_SESSIONS,
+};
 
 /// Changes sessions. Cheap to clone.
 pub(crate) struct Sessions<D: SessionRepository> {
     database: D,
-    outbox: Outbox<D::Outbox>,
+    outbox: Outbox<D::Outbox, SessionCodec>,
     wake_up: WakeUp,
 }
 
@@ -21,7 +24,11 @@ pub(crate) struct Change {
 }
 
 impl<D: SessionRepository> Sessions<D> {
-    pub(crate) fn new(database: D, outbox: Outbox<D::Outbox>, wake_up: WakeUp) -> Self {
+    pub(crate) fn new(
+        database: D,
+        outbox: Outbox<D::Outbox, SessionCodec>,
+        wake_up: WakeUp,
+    ) -> Self {
         Self { database, outbox, wake_up }
     }
 

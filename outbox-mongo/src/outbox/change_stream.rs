@@ -1,0 +1,77 @@
+//! Waking the relay when something was committed.
+
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use mongodb::bson::{Document, doc};
+use relaybox_core::{CancellationToken, RetryPolicy, WakeUp};
+use tracing::debug;
+
+use super::MongoOutbox;
+use crate::error;
+
+const WATCH: &str = "watch the outbox";
+
+impl MongoOutbox {
+    /// Wakes a relay whenever events were committed, by a change stream of the outbox's collection, until
+    /// `shutdown` is cancelled. Run it in a task of its own, beside the relay:
+    ///
+    /// ```no_run
+    /// # use relaybox_core::{CancellationToken, EventBus, Relay};
+    /// # use relaybox_mongo::MongoOutbox;
+    /// # async fn f<B: EventBus>(outbox: MongoOutbox, bus: B) -> Result<(), relaybox_core::Error> {
+    /// let shutdown = CancellationToken::new();
+    /// let relay = Relay::builder(outbox.clone(), bus).build();
+    /// let wake_up = relay.wake_up();
+    /// tokio::spawn({
+    ///     let shutdown = shutdown.clone();
+    ///     async move { outbox.wake_on_commit(wake_up, shutdown).await }
+    /// });
+    /// relay.run(shutdown).await
+    /// # }
+    /// ```
+    ///
+    /// It is a hint and no more: the relay polls as well, so where the stream breaks, or the user may not
+    /// open one, events come a little later. It opens the stream again, with waits of up to 30 s.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn wake_on_commit(&self, wake_up: WakeUp, shutdown: CancellationToken) {
+        let backoff = RetryPolicy::default();
+        let mut failures = 0;
+        while !shutdown.is_cancelled() {
+            let watched = tokio::select! {
+                () = shutdown.cancelled() => return,
+                watched = self.watch(&wake_up, &mut failures) => watched,
+            };
+            failures += 1;
+            if let Err(error) = watched {
+                let error = relaybox_core::error_chain(&error::database(WATCH)(error));
+                debug!(error, "no change stream of the outbox: the relay polls");
+            }
+            let wait = backoff.delay(failures, fastrand::f64()).max(Duration::from_millis(10));
+            let _ = tokio::time::timeout(wait, shutdown.cancelled()).await;
+        }
+    }
+
+    /// Watches until the stream breaks. It is never asked for its place: what it misses is in the
+    /// collection.
+    async fn watch(&self, wake_up: &WakeUp, failures: &mut u32) -> mongodb::error::Result<()> {
+        let events = self.database.collection::<Document>(self.names.outbox_events.as_str());
+        let mut stream = events
+            .watch()
+            .pipeline([
+                doc! { "$match": { "operationType": "insert" } },
+                doc! { "$project": { "_id": 1 } },
+            ])
+            .await?
+            .with_type::<Document>();
+        // What was committed before it was open.
+        wake_up.wake();
+        while stream.try_next().await?.is_some() {
+            *failures = 0;
+            wake_up.wake();
+        }
+        Ok(())
+    }
+}
