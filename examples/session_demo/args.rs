@@ -14,6 +14,17 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL", env = "RELAYBOX_DEMO_POSTGRES", hide_env_values = true)]
     pub(crate) postgres: Option<String>,
 
+    /// A replica set of MongoDB: mongodb://host/?replicaSet=rs0. It makes a database of its own there, and
+    /// drops it at the end.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "RELAYBOX_DEMO_MONGODB",
+        hide_env_values = true,
+        conflicts_with = "postgres"
+    )]
+    pub(crate) mongodb: Option<String>,
+
     /// Which broker.
     #[arg(long, value_name = "NAME", default_value = "kafka")]
     pub(crate) broker: BrokerKind,

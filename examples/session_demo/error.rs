@@ -30,3 +30,9 @@ impl From<sqlx::Error> for DemoError {
         Self::Database(error.into())
     }
 }
+
+impl From<mongodb::error::Error> for DemoError {
+    fn from(error: mongodb::error::Error) -> Self {
+        Self::Database(error.into())
+    }
+}

@@ -6,6 +6,7 @@
 //! cargo run --example session_demo                    # SQLite, and Kafka inside this process
 //! cargo run --example session_demo -- --postgres URL --brokers HOST:PORT
 //! cargo run --example session_demo -- --broker rabbitmq --rabbitmq URL
+//! cargo run --example session_demo -- --mongodb URL
 //! cargo run --example session_demo -- --brokers HOST:PORT --registry URL    # Avro
 //! cargo run --example session_demo -- --serve 127.0.0.1:8080
 //! ```
@@ -35,7 +36,7 @@ use crate::{
     args::{Args, BrokerKind},
     broker::{Broker, Kafka, Rabbit},
     consumer::session_consumer,
-    database::{PostgresDatabase, SqliteDatabase},
+    database::{MongoDatabase, PostgresDatabase, SqliteDatabase},
     error::DemoError,
     scenario::{Delivered, Scenario, counters::Counters, ledger::Effects, report},
     session::{ReadModel, SessionCodec, SessionRepository, Sessions},
@@ -61,14 +62,20 @@ async fn main() -> ExitCode {
 /// Chooses the database; gives whether all promises were kept.
 async fn demo(args: &Args) -> Result<bool, DemoError> {
     let run = Uuid::now_v7().simple().to_string();
-    match &args.postgres {
-        Some(url) => {
+    match (&args.postgres, &args.mongodb) {
+        (Some(url), _) => {
             let database = PostgresDatabase::create(url, &run).await?;
             let kept = connected(args, &run, database.clone()).await;
             database.remove().await?;
             kept
         }
-        None => {
+        (None, Some(url)) => {
+            let database = MongoDatabase::create(url, &run).await?;
+            let kept = connected(args, &run, database.clone()).await;
+            database.remove().await?;
+            kept
+        }
+        (None, None) => {
             let database = SqliteDatabase::create(&run).await?;
             let kept = connected(args, &run, database.clone()).await;
             database.remove().await;

@@ -5,6 +5,12 @@
 pub(crate) enum DatabaseError {
     #[error("the database failed")]
     Sql(#[from] sqlx::Error),
+    #[error("the database failed")]
+    Mongo(#[from] mongodb::error::Error),
+    #[error("the transaction failed")]
+    Transaction(#[from] relaybox::Error),
+    #[error("a stored document is malformed")]
+    Malformed,
 }
 
 pub(crate) type Result<T> = std::result::Result<T, DatabaseError>;

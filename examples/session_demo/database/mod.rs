@@ -1,8 +1,9 @@
-//! The database: Postgres or SQLite, each run with tables of its own.
+//! The database: Postgres, SQLite or MongoDB, each run with tables of its own.
 //!
-//! A service has one database and needs no trait for it; this example runs on two.
+//! A service has one database and needs no trait for it; this example runs on three.
 
 mod error;
+pub(crate) mod mongo;
 mod postgres;
 mod sqlite;
 
@@ -10,6 +11,7 @@ use relaybox::{OutboxStore, OutboxWriter, ProcessedEventStore, SchemaStore, asyn
 
 pub(crate) use self::{
     error::{DatabaseError, Result},
+    mongo::MongoDatabase,
     postgres::PostgresDatabase,
     sqlite::SqliteDatabase,
 };

@@ -10,11 +10,16 @@ use std::{
     },
 };
 
-use relaybox::{Envelope, EventHandler, EventId, HandlerError, async_trait};
+use futures::TryStreamExt;
+use mongodb::bson::{Document, Timestamp, doc};
+use relaybox::{Envelope, EventHandler, EventId, HandlerError, async_trait, mongodb::MongoTx};
 use uuid::Uuid;
 
 use crate::{
-    database::{Database, PostgresDatabase, Result, SqliteDatabase},
+    database::{
+        Database, DatabaseError, MongoDatabase, PostgresDatabase, Result, SqliteDatabase,
+        mongo::{collection_of, id, read_id},
+    },
     session::{Change, SessionEvent},
 };
 
@@ -142,3 +147,62 @@ macro_rules! impl_effects {
 
 impl_effects!(PostgresDatabase);
 impl_effects!(SqliteDatabase);
+
+#[async_trait]
+impl Effects for MongoDatabase {
+    async fn append(tx: &mut MongoTx, effect: &Effect) -> Result<()> {
+        let line = doc! {
+            // Empty: the server fills in its own time, later for each.
+            "written_at": Timestamp { time: 0, increment: 0 },
+            "event_id": id(effect.event_id),
+            "session_id": id(effect.session_id),
+            "version": effect.version,
+        };
+        collection_of(tx, "effects").insert_one(line).session(&mut **tx).await?;
+        Ok(())
+    }
+
+    async fn count(&self) -> Result<u64> {
+        Ok(self.collection("effects").count_documents(doc! {}).await?)
+    }
+
+    async fn effects(&self) -> Result<Vec<Effect>> {
+        let lines = self.collection("effects").find(doc! {}).sort(doc! { "written_at": 1 }).await?;
+        let lines: Vec<Document> = lines.try_collect().await?;
+        lines.iter().map(stored_effect).collect()
+    }
+
+    async fn stale_views(&self) -> Result<i64> {
+        let differs = |field: &str| {
+            let of_session = doc! { "$first": format!("$session.{field}") };
+            doc! { "$ne": [of_session, format!("${field}")] }
+        };
+        let stale = doc! { "$or": [
+            { "$eq": [{ "$size": "$session" }, 0] },
+            differs("version"),
+            differs("revoked"),
+            differs("expires_at"),
+        ] };
+        let pipeline = [
+            doc! { "$lookup": {
+                "from": "sessions", "localField": "_id", "foreignField": "_id", "as": "session",
+            } },
+            doc! { "$match": { "$expr": stale } },
+            doc! { "$count": "n" },
+        ];
+        let mut counts = self.collection("session_views").aggregate(pipeline).await?;
+        let count = counts.try_next().await?;
+        Ok(count.and_then(|count| count.get_i32("n").ok()).unwrap_or(0).into())
+    }
+}
+
+fn stored_effect(line: &Document) -> Result<Effect> {
+    let read = || {
+        Some(Effect {
+            event_id: read_id(line, "event_id")?,
+            session_id: read_id(line, "session_id")?,
+            version: line.get_i64("version").ok()?,
+        })
+    };
+    read().ok_or(DatabaseError::Malformed)
+}

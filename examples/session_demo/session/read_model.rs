@@ -1,12 +1,16 @@
 //! What `GET /sessions/{id}` shows: a table that only the handlers write.
 
 use chrono::{DateTime, Utc};
-use relaybox::async_trait;
+use mongodb::bson::{Document, doc};
+use relaybox::{async_trait, mongodb::MongoTx};
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::{SessionCreated, SessionRefreshed, SessionRevoked};
-use crate::database::{Database, PostgresDatabase, Result, SqliteDatabase};
+use crate::database::{
+    Database, DatabaseError, MongoDatabase, PostgresDatabase, Result, SqliteDatabase,
+    mongo::{collection_of, id, read_id},
+};
 
 /// A session as people see it.
 #[derive(Debug, Clone, Serialize, sqlx::FromRow)]
@@ -90,3 +94,62 @@ macro_rules! impl_read_model {
 
 impl_read_model!(PostgresDatabase);
 impl_read_model!(SqliteDatabase);
+
+#[async_trait]
+impl ReadModel for MongoDatabase {
+    async fn view(&self, session: Uuid) -> Result<Option<SessionView>> {
+        let stored = self.collection("session_views").find_one(doc! { "_id": id(session) }).await?;
+        stored.map(|stored| stored_view(session, &stored)).transpose()
+    }
+
+    async fn created(tx: &mut MongoTx, event: &SessionCreated, browser: &str) -> Result<()> {
+        let view = doc! {
+            "_id": id(event.session_id),
+            "user_id": id(event.user_id),
+            "browser": browser,
+            "expires_at": event.expires_at.timestamp_micros(),
+            "refreshes": 0_i64,
+            "revoked": false,
+            "version": event.version,
+        };
+        collection_of(tx, "session_views").insert_one(view).session(&mut **tx).await?;
+        Ok(())
+    }
+
+    async fn refreshed(tx: &mut MongoTx, event: &SessionRefreshed) -> Result<()> {
+        let refreshed = doc! {
+            "$set": {
+                "expires_at": event.expires_at.timestamp_micros(),
+                "version": event.version,
+            },
+            "$inc": { "refreshes": 1_i64 },
+        };
+        let view = doc! { "_id": id(event.session_id) };
+        let views = collection_of(tx, "session_views");
+        views.update_one(view, refreshed).session(&mut **tx).await?;
+        Ok(())
+    }
+
+    async fn revoked(tx: &mut MongoTx, event: &SessionRevoked) -> Result<()> {
+        let revoked = doc! { "$set": { "revoked": true, "version": event.version } };
+        let view = doc! { "_id": id(event.session_id) };
+        let views = collection_of(tx, "session_views");
+        views.update_one(view, revoked).session(&mut **tx).await?;
+        Ok(())
+    }
+}
+
+fn stored_view(id: Uuid, stored: &Document) -> Result<SessionView> {
+    let read = || {
+        Some(SessionView {
+            id,
+            user_id: read_id(stored, "user_id")?,
+            browser: stored.get_str("browser").ok()?.to_owned(),
+            expires_at: DateTime::from_timestamp_micros(stored.get_i64("expires_at").ok()?)?,
+            refreshes: stored.get_i64("refreshes").ok()?,
+            revoked: stored.get_bool("revoked").ok()?,
+            version: stored.get_i64("version").ok()?,
+        })
+    };
+    read().ok_or(DatabaseError::Malformed)
+}

@@ -1,10 +1,15 @@
-//! Storing sessions. Both databases take the same statements.
+//! Storing sessions. Both SQL databases take the same statements.
 
-use relaybox::async_trait;
+use chrono::DateTime;
+use mongodb::bson::{Document, doc};
+use relaybox::{async_trait, mongodb::MongoTx};
 use uuid::Uuid;
 
 use super::Session;
-use crate::database::{Database, PostgresDatabase, Result, SqliteDatabase};
+use crate::database::{
+    Database, DatabaseError, MongoDatabase, PostgresDatabase, Result, SqliteDatabase,
+    mongo::{collection_of, id, read_id},
+};
 
 /// Reads and writes sessions in the caller's transaction.
 #[async_trait]
@@ -84,3 +89,70 @@ macro_rules! impl_repository {
 
 impl_repository!(PostgresDatabase);
 impl_repository!(SqliteDatabase);
+
+#[async_trait]
+impl SessionRepository for MongoDatabase {
+    async fn insert(tx: &mut MongoTx, session: &Session) -> Result<()> {
+        let stored = doc! {
+            "_id": id(session.id),
+            "user_id": id(session.user_id),
+            "expires_at": session.expires_at.timestamp_micros(),
+            "revoked": session.revoked,
+            "version": session.version,
+        };
+        collection_of(tx, "sessions").insert_one(stored).session(&mut **tx).await?;
+        Ok(())
+    }
+
+    async fn find(tx: &mut MongoTx, session: Uuid) -> Result<Option<Session>> {
+        let sessions = collection_of(tx, "sessions");
+        let stored = sessions.find_one(doc! { "_id": id(session) }).session(&mut **tx).await?;
+        stored.map(|stored| stored_session(session, &stored)).transpose()
+    }
+
+    /// In MongoDB nobody waits for a row's lock: of two transactions that change the same session, the later
+    /// one fails at once. That is the same as a version that is gone.
+    async fn update(tx: &mut MongoTx, session: &Session) -> Result<bool> {
+        let before = doc! { "_id": id(session.id), "version": session.version - 1 };
+        let after = doc! { "$set": {
+            "expires_at": session.expires_at.timestamp_micros(),
+            "revoked": session.revoked,
+            "version": session.version,
+        } };
+        let updated =
+            collection_of(tx, "sessions").update_one(before, after).session(&mut **tx).await;
+        match updated {
+            Ok(updated) => Ok(updated.matched_count == 1),
+            // The transaction is over; the service drops it.
+            Err(error) if is_write_conflict(&error) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn live_sessions(tx: &mut MongoTx, user_id: Uuid) -> Result<i64> {
+        let live = doc! { "user_id": id(user_id), "revoked": false };
+        let live = collection_of(tx, "sessions").count_documents(live).session(&mut **tx).await?;
+        Ok(i64::try_from(live).unwrap_or(i64::MAX))
+    }
+}
+
+fn stored_session(id: Uuid, stored: &Document) -> Result<Session> {
+    let read = || {
+        Some(Session {
+            id,
+            user_id: read_id(stored, "user_id")?,
+            expires_at: DateTime::from_timestamp_micros(stored.get_i64("expires_at").ok()?)?,
+            revoked: stored.get_bool("revoked").ok()?,
+            version: stored.get_i64("version").ok()?,
+        })
+    };
+    read().ok_or(DatabaseError::Malformed)
+}
+
+fn is_write_conflict(error: &mongodb::error::Error) -> bool {
+    const WRITE_CONFLICT: i32 = 112;
+    match &*error.kind {
+        mongodb::error::ErrorKind::Command(error) => error.code == WRITE_CONFLICT,
+        _ => false,
+    }
+}
