@@ -32,6 +32,7 @@ mod redrive;
 mod relay;
 mod retry;
 mod schema;
+mod secret;
 mod source;
 mod store;
 pub mod telemetry;
@@ -64,6 +65,7 @@ pub use self::{
     relay::{OnDeadLetter, Relay, RelayBuilder, WakeUp},
     retry::RetryPolicy,
     schema::{SchemaFingerprint, SchemaStore, StoredSchema},
+    secret::Secret,
     source::{
         Delivery, EventSource, Failure, Offset, Partition, PartitionStats, Received, Redelivery,
         SourceStats, TopicStats,

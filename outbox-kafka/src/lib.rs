@@ -52,8 +52,10 @@ mod embedded;
 mod error;
 mod producer;
 mod redrive;
-mod secret;
 mod source;
+
+#[doc(no_inline)]
+pub use relaybox_core::Secret;
 
 pub use self::{
     admin::{Ensured, KafkaAdmin, PlannedTopic, TopicPlan, TopicSpec, TopicStep, topic_specs},
@@ -65,6 +67,5 @@ pub use self::{
         KafkaDeadLetter, KafkaDiscardPlan, KafkaRedrive, KafkaRedrivePlan, LetterCounts,
         LetterState,
     },
-    secret::Secret,
     source::{KafkaSource, KafkaSourceBuilder, StartAt},
 };

@@ -74,15 +74,16 @@ mod error;
 mod message;
 mod publisher;
 mod redrive;
-mod secret;
 mod source;
 mod topology;
+
+#[doc(no_inline)]
+pub use relaybox_core::Secret;
 
 pub use self::{
     bus::{RabbitBus, RabbitBusBuilder},
     config::{RabbitConfig, Tls},
     redrive::{RabbitDiscardPlan, RabbitRedrive, RabbitRedrivePlan},
-    secret::Secret,
     source::{RabbitSource, RabbitSourceBuilder},
     topology::{RabbitQueue, RabbitTopology},
 };

@@ -8,7 +8,6 @@ mod endpoint;
 mod framing;
 mod references;
 mod search;
-mod secret;
 mod subject;
 mod tls;
 mod transport;
@@ -16,12 +15,14 @@ mod transport;
 /// What an error says was being done.
 const CONFIGURE: &str = "configure the schema registry";
 
+#[doc(no_inline)]
+pub use relaybox_core::Secret;
+
 pub use self::{
     client::{RegisteredSchema, SchemaRegistry},
     compatibility::CompatibilityVerdict,
     config::RegistryConfig,
     framing::RegistryFraming,
-    secret::Secret,
     subject::SubjectStrategy,
     tls::Tls,
 };

@@ -264,6 +264,25 @@ impl<E, H, C> Typed<E, H, C> {
     }
 }
 
+impl<E, H, C> Typed<E, H, C>
+where
+    E: DomainEvent + DeserializeOwned + 'static,
+    C: Codec,
+{
+    /// The event as the handler takes it.
+    fn event<'a>(
+        &self,
+        envelope: &Envelope,
+        lifted: Option<&'a Event>,
+        decoded: &'a mut Option<E>,
+    ) -> Result<&'a E> {
+        match lifted.and_then(|event| event.downcast_ref()) {
+            Some(event) => Ok(event),
+            None => Ok(decoded.insert(decode::<E, C>(&self.codec, envelope)?)),
+        }
+    }
+}
+
 impl<E, H, C> Takes for Typed<E, H, C>
 where
     E: 'static,
@@ -293,14 +312,8 @@ where
         envelope: &Envelope,
         lifted: Option<&Event>,
     ) -> Result<(), HandlerError> {
-        let decoded;
-        let event = match lifted.and_then(|event| event.downcast_ref()) {
-            Some(event) => event,
-            None => {
-                decoded = decode::<E, C>(&self.codec, envelope)?;
-                &decoded
-            }
-        };
+        let mut decoded = None;
+        let event = self.event(envelope, lifted, &mut decoded)?;
         self.handler.handle(tx, event, envelope).await
     }
 }
@@ -317,14 +330,8 @@ where
         envelope: &Envelope,
         lifted: Option<&Event>,
     ) -> Result<(), HandlerError> {
-        let decoded;
-        let event = match lifted.and_then(|event| event.downcast_ref()) {
-            Some(event) => event,
-            None => {
-                decoded = decode::<E, C>(&self.codec, envelope)?;
-                &decoded
-            }
-        };
+        let mut decoded = None;
+        let event = self.event(envelope, lifted, &mut decoded)?;
         self.handler.handle(event, envelope, IdempotencyKey::new(envelope.event_id)).await
     }
 }
