@@ -82,6 +82,14 @@
 //! conflicts with a takeover. Ages (of the oldest event, of marks and dead letters) are the cluster time's, in
 //! whole seconds.
 //!
+//! # A process that is killed
+//! leaves its transaction open on the server, with the locks of what it wrote, until the server ends it after its
+//! `transactionLifetimeLimitSeconds` (60 s by default). Whoever writes to the same documents conflicts with it
+//! meanwhile: marks of the same events wait, and a relay that took over publishes what the dead one was settling
+//! once more but settles it only then. A takeover itself waits only if the dead one was committing. Set the
+//! parameter to a few seconds, above your longest handler: `db.adminCommand({setParameter: 1,
+//! transactionLifetimeLimitSeconds: 10})`.
+//!
 //! # Users and rights
 //! A service needs `find`, `insert` on `outbox_events` (and, as a consumer, `find`, `insert`, `update`, `remove` on
 //! `processed_events`, `given_up_events` and `consumer_starts`); the relay `find`, `insert`, `update`, `remove`,

@@ -46,6 +46,18 @@ const COMMIT_PATIENCE: Duration = Duration::from_secs(20);
 /// # Ok(()) }
 /// ```
 ///
+/// A plain session does not compile:
+///
+/// ```compile_fail,E0277
+/// # async fn create<E: relaybox_core::DomainEvent + serde::Serialize + Sync>(
+/// #     outbox: relaybox_core::Outbox<relaybox_mongo::MongoOutbox>,
+/// #     mut session: mongodb::ClientSession,
+/// #     event: E,
+/// # ) {
+/// outbox.enqueue(&mut session, &event).await;
+/// # }
+/// ```
+///
 /// **After a failed statement the transaction is over.** The server ends it for most errors and not for
 /// all, so never commit after one, nor after one whose future you dropped (a timeout): return the error (`?`), and dropping the transaction rolls it back. The
 /// library's own statements see to that themselves; [`checked`](Self::checked) does so for yours, if an

@@ -21,8 +21,10 @@ fn a_mistake_in_the_file_is_told_with_line_key_and_what_is_expected() {
     assert!(unknown.contains("`password`"), "{unknown}");
     let wrong = said(&format!("[relay]\nbatch = \"{SECRET}\"\n"));
     assert!(wrong.contains("relay.batch: invalid type: string"), "{wrong}");
-    let table =
-        said(&format!("[store]\nurl = \"sqlite:a\"\n[store.tables]\nmigrations = \"a;b\"\n"));
+    let table = said(
+        "[store]\nurl = \"sqlite:a\"\n[store.tables]\n\
+                      migrations = \"a;b\"\n",
+    );
     assert!(table.contains("store.tables.migrations"), "{table}");
     let syntax = said(&format!("[store]\nurl = \"{SECRET}\n"));
     assert!(syntax.contains("line 2"), "{syntax}");

@@ -1,5 +1,7 @@
 //! What the consumer of a queue gave up on.
 
+use std::time::Duration;
+
 use chrono::Utc;
 use relaybox::{
     ConsumerName, ErrorKind, EventBus, EventSource, Failure, Received, Record, TopicName,
@@ -64,7 +66,8 @@ async fn give_up(config: &RabbitConfig, queue: &RabbitQueue, exchange: TopicName
     let source = RabbitSource::new(config.clone(), queue.clone()).unwrap();
     let mut given_up = 0;
     while given_up < count {
-        let Received::Batch { partition, deliveries } = source.receive().await.unwrap() else {
+        let receiving = tokio::time::timeout(Duration::from_secs(60), source.receive());
+        let Received::Batch { partition, deliveries } = receiving.await.unwrap().unwrap() else {
             continue;
         };
         for delivery in &deliveries {

@@ -196,7 +196,12 @@ async fn a_relay_publishes_to_rabbitmq_where_that_is_what_is_configured() {
     let source = RabbitSource::new(config.clone(), queue).unwrap();
     let mut published = Vec::new();
     while published.len() < ids.len() {
-        let Received::Batch { deliveries, .. } = source.receive().await.unwrap() else { continue };
+        let receiving = tokio::time::timeout(Duration::from_secs(60), source.receive());
+        let Received::Batch { partition, deliveries } = receiving.await.unwrap().unwrap() else {
+            continue;
+        };
+        let last = deliveries.last().unwrap().offset;
+        source.acknowledge(&partition, last).await.unwrap();
         for delivery in deliveries {
             let id = delivery.headers().find(|(name, _)| *name == "ce_id").unwrap().1;
             published.push(std::str::from_utf8(id).unwrap().parse::<EventId>().unwrap());

@@ -1,7 +1,9 @@
 //! Settling: in a transaction that holds the lease's document, all or nothing.
 //!
-//! The first statement writes to the lease, so a takeover waits for the end of the transaction, or has won
-//! before it: then the write conflicts, the whole is tried again, and finds the other epoch.
+//! The last statement writes to the lease, so a takeover waits for the end of the transaction, or has won
+//! before it: then the write conflicts, the whole is tried again, and finds the other epoch. The last and not
+//! the first, for a relay that is killed in the middle of a settlement leaves its transaction behind, which the
+//! server ends only after its `transactionLifetimeLimitSeconds`: until then nobody could take the lease.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -48,9 +50,9 @@ pub(super) async fn apply(
     settlement: &Settlement,
 ) -> Result<Settled> {
     let failed = error::database(SETTLE);
-    let touch = doc! { "$inc": { "settlements": 1_i64 } };
-    let held = unit.update(&outbox.names.outbox_relay, lease::held(lease), touch).await;
-    if held.map_err(&failed)?.matched_count == 0 {
+    let relay = &outbox.names.outbox_relay;
+    let held = unit.find_one(relay, lease::held(lease), Wanted::fields(&["_id"])).await;
+    if held.map_err(&failed)?.is_none() {
         return Err(error::lease_lost(SETTLE, lease));
     }
     if !(settlement.parked.is_empty() && settlement.dead.is_empty()) {
@@ -60,6 +62,11 @@ pub(super) async fn apply(
     // Before what is parked: that waits behind them.
     let dead = give_up(outbox, unit, &settlement.dead).await.map_err(&failed)?;
     let parked = park(outbox, unit, &settlement.parked).await.map_err(&failed)?;
+    let touch = doc! { "$inc": { "settlements": 1_i64 } };
+    let held = unit.update(relay, lease::held(lease), touch).await.map_err(&failed)?;
+    if held.matched_count == 0 {
+        return Err(error::lease_lost(SETTLE, lease));
+    }
     Ok(Settled::new(published, parked, dead))
 }
 
