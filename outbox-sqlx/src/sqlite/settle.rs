@@ -65,8 +65,7 @@ async fn published(
         Some((first, last)) => delete_range(sql, tx, first, last).await?,
         None => execute(tx, &sql.delete, seqs(&events, Origin::Outbox)).await?,
     };
-    Ok(first_time
-        + execute(tx, &sql.delete_redriven, seqs(&events, Origin::DeadLetter)).await?)
+    Ok(first_time + execute(tx, &sql.delete_redriven, seqs(&events, Origin::DeadLetter)).await?)
 }
 
 async fn park(
