@@ -15,3 +15,4 @@ mod memory;
 mod random;
 mod resolution;
 mod shapes;
+mod versions;
