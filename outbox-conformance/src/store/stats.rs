@@ -33,13 +33,17 @@ pub async fn stats_are_exact<F: StoreFactory>(factory: &F) {
         same("one was published", &store.counts().await, &(2, 0, 0));
         store.settle(&lease, &first_dead_rest_parked(&rows[..2])).await;
         same("one is dead, one parked", &store.counts().await, &(0, 1, 1));
+        same("neither is on its way", &store.stats().await.redriving, &0);
         ok("redriving", store.store.redrive(&DeadLetterQuery::all()).await);
         same("a flag changes nothing", &store.counts().await, &(0, 1, 1));
+        same("both are on their way", &store.stats().await.redriving, &2);
         let rows = refs(&store.all().await);
         store.settle(&lease, &published(&rows[..1])).await;
         same("the dead one was published", &store.counts().await, &(0, 0, 1));
+        same("the parked one still is", &store.stats().await.redriving, &1);
         store.settle(&lease, &published(&rows[1..])).await;
         same("nothing is left", &store.counts().await, &(0, 0, 0));
+        same("nor on its way", &store.stats().await.redriving, &0);
     })
     .await;
 }

@@ -103,6 +103,8 @@ impl OutboxStore for MemoryStore {
             oldest_age: state.events.values().map(|row| row.since).min().map(|since| now - since),
             dead_letters: dead as u64,
             parked: (state.dead.len() - dead) as u64,
+            redriving: state.dead.iter().filter(|(at, row)| state.is_redriven(**at, row)).count()
+                as u64,
             holder: state
                 .lease
                 .holder

@@ -293,6 +293,8 @@ pub struct OutboxStats {
     pub dead_letters: u64,
     /// Events waiting behind them.
     pub parked: u64,
+    /// How many of both are on their way: flagged, or parked with nothing before them that is not.
+    pub redriving: u64,
     /// Who holds the lease, until when by the store's clock.
     pub holder: Option<(RelayId, DateTime<Utc>)>,
 }

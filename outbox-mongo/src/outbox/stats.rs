@@ -80,6 +80,8 @@ pub(super) async fn measure(
     stats.dead_letters = dead.map_err(&failed)?;
     let parked = unit.count(&names.outbox_dead_letters, letters("parked"), BY_STATE).await;
     stats.parked = parked.map_err(&failed)?;
+    let ready = unit.count(&names.outbox_dead_letters, doc! { "ready": true }, READY).await;
+    stats.redriving = ready.map_err(&failed)?;
 
     let lowest = Wanted {
         sort: Some(doc! { document::POSITION: 1 }),

@@ -56,17 +56,20 @@ pub(super) async fn is_readable(outbox: &PgOutbox, connection: &mut PgConnection
 }
 
 pub(super) async fn stats(outbox: &PgOutbox) -> Result<OutboxStats> {
-    type Row = (i64, Option<i64>, i64, i64, Option<String>, Option<chrono::DateTime<chrono::Utc>>);
+    type Row =
+        (i64, Option<i64>, i64, i64, i64, Option<String>, Option<chrono::DateTime<chrono::Utc>>);
     let row: Option<Row> = sqlx::query_as(outbox.sql.stats.clone())
         .fetch_optional(&outbox.pool)
         .await
         .map_err(error::database(STATS))?;
-    let (backlog, oldest, dead, parked, owner, until) = row.ok_or_else(|| lease::no_row(STATS))?;
+    let (backlog, oldest, dead, parked, redriving, owner, until) =
+        row.ok_or_else(|| lease::no_row(STATS))?;
     let mut stats = OutboxStats::default();
     stats.backlog = backlog.unsigned_abs();
     stats.oldest_age = oldest.map(span);
     stats.dead_letters = dead.unsigned_abs();
     stats.parked = parked.unsigned_abs();
+    stats.redriving = redriving.unsigned_abs();
     stats.holder = owner.map(RelayId::from_stored).zip(until);
     Ok(stats)
 }

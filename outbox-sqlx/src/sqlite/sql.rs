@@ -80,12 +80,19 @@ const GIVE_UP_AGAIN: &str = "UPDATE {outbox_dead_letters} AS dead \
          failed_at = {now} \
      FROM json_each(?1) AS given WHERE dead.seq = given.value ->> 0";
 
-/// Backlog, age of its oldest in microseconds, dead, parked, holder, its lease; of one snapshot.
+/// Backlog, age of its oldest in microseconds, dead, parked, redriving, holder, its lease; of one
+/// snapshot.
 ///
 /// With one writer at a time the lowest is the oldest.
 const STATS: &str = "SELECT (SELECT count(*) FROM {outbox_events}), \
      (SELECT {now} - enqueued_at FROM {outbox_events} ORDER BY seq LIMIT 1), \
-     letters.dead, letters.parked, CASE WHEN lease_until > {now} THEN owner END, lease_until \
+     letters.dead, letters.parked, (SELECT count(*) FROM {outbox_dead_letters} AS letter \
+         WHERE (state = 'parked' OR redrive_requested_at IS NOT NULL) \
+         AND NOT EXISTS (SELECT 1 FROM {outbox_dead_letters} AS held \
+             WHERE held.aggregate_type = letter.aggregate_type \
+             AND held.aggregate_id = letter.aggregate_id AND held.seq <= letter.seq \
+             AND held.state = 'dead' AND held.redrive_requested_at IS NULL)), \
+     CASE WHEN lease_until > {now} THEN owner END, lease_until \
      FROM {outbox_relay} CROSS JOIN (SELECT count(*) FILTER (WHERE state = 'dead') AS dead, \
          count(*) FILTER (WHERE state = 'parked') AS parked FROM {outbox_dead_letters}) AS letters";
 

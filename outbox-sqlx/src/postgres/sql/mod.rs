@@ -122,7 +122,8 @@ const GIVE_UP_AGAIN: &str = "UPDATE {outbox_dead_letters} AS dead \
          AS given (seq, event_id, error_kind, reason, attempts) \
      WHERE dead.event_id = given.event_id AND dead.seq = given.seq";
 
-/// Backlog, age of its oldest in microseconds, dead, parked, holder, its lease; of one snapshot.
+/// Backlog, age of its oldest in microseconds, dead, parked, redriving, holder, its lease; of one
+/// snapshot.
 ///
 /// The counts come from the indexes alone, where the tables were vacuumed. The oldest is among the
 /// lowest: an event gets its number, then its time, so writers at the same moment may get them the
@@ -130,7 +131,12 @@ const GIVE_UP_AGAIN: &str = "UPDATE {outbox_dead_letters} AS dead \
 const STATS: &str = "SELECT (SELECT count(*) FROM {outbox_events}), \
      (SELECT (extract(epoch FROM clock_timestamp() - min(enqueued_at)) * 1000000)::bigint \
          FROM (SELECT enqueued_at FROM {outbox_events} ORDER BY seq LIMIT 1000) AS lowest), \
-     letters.dead, letters.parked, \
+     letters.dead, letters.parked, (SELECT count(*) FROM {outbox_dead_letters} AS letter \
+         WHERE (state = 'parked' OR redrive_requested_at IS NOT NULL) \
+         AND NOT EXISTS (SELECT 1 FROM {outbox_dead_letters} AS held \
+             WHERE held.aggregate_type = letter.aggregate_type \
+             AND held.aggregate_id = letter.aggregate_id AND held.seq <= letter.seq \
+             AND held.state = 'dead' AND held.redrive_requested_at IS NULL)), \
      CASE WHEN lease_until > clock_timestamp() THEN owner END, lease_until \
      FROM {outbox_relay} CROSS JOIN (SELECT count(*) FILTER (WHERE state = 'dead') AS dead, \
          count(*) FILTER (WHERE state = 'parked') AS parked FROM {outbox_dead_letters}) AS letters";
