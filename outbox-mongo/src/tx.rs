@@ -11,7 +11,7 @@ use mongodb::{
     bson::doc,
     options::{ReadConcern, ReadPreference, SelectionCriteria, WriteConcern},
 };
-use relaybox_core::{Error, ErrorKind, Result, RetryPolicy};
+use relaybox_core::{Error, ErrorKind, Result, Retry, RetryPolicy};
 use tokio::time::Instant;
 
 use crate::{error, unit::Unit};
@@ -113,7 +113,7 @@ impl MongoTx {
     /// kind of the first failure when a statement had failed; it is rolled back then.
     ///
     /// # Cancel safety
-    /// Not cancel safe: nobody knows whether it was committed.
+    /// Not cancel safe: it goes on, and nobody is told whether it was committed.
     pub async fn commit(mut self) -> Result<()> {
         if let Some(kind) = self.failed {
             self.roll_back().await?;
@@ -125,20 +125,14 @@ impl MongoTx {
             return Err(Error::new(ErrorKind::Other, COMMIT)
                 .detail("one of its statements was given up on, so it was rolled back"));
         }
-        let Some(mut session) = self.session.take() else { return Ok(()) };
-        let deadline = Instant::now() + COMMIT_PATIENCE;
-        let backoff =
-            RetryPolicy::default().base(Duration::from_millis(20)).cap(Duration::from_secs(1));
-        let mut failures = 0;
-        loop {
-            let Err(error) = session.commit_transaction().await else { return Ok(()) };
-            failures += 1;
-            let unknown = error::is_unknown_commit(&error);
-            if !unknown || failures == COMMITS || Instant::now() >= deadline {
-                return Err(error::commit(COMMIT)(error));
-            }
-            tokio::time::sleep(backoff.delay(failures, fastrand::f64())).await;
-        }
+        let Some(session) = self.session.take() else { return Ok(()) };
+        // The driver calls it committed before it has sent anything. Were this future dropped in between,
+        // nobody would end the transaction; in a task of its own it is seen through.
+        tokio::spawn(send_commit(session)).await.unwrap_or_else(|lost| {
+            Err(Error::new(ErrorKind::Other, COMMIT)
+                .caused_by(lost)
+                .with_retry(Retry::OutcomeUnknown))
+        })
     }
 
     /// Rolls back, and waits until that is done. Dropping it does so as well, a moment later.
@@ -149,7 +143,16 @@ impl MongoTx {
     /// # Cancel safety
     /// Cancel safe: it is rolled back a moment later.
     pub async fn abort(mut self) -> Result<()> {
-        self.roll_back().await
+        let in_doubt = self.in_doubt();
+        let Some(mut session) = self.session.take() else { return Ok(()) };
+        // In a task of its own, as a commit is.
+        let aborted = tokio::spawn(async move {
+            if in_doubt {
+                learn(&mut session).await;
+            }
+            session.abort_transaction().await
+        });
+        aborted.await.map_or(Ok(()), |aborted| aborted.map_err(error::database(ABORT)))
     }
 
     /// Looks at the result of a statement of your own: after an error this transaction refuses to commit.
@@ -238,6 +241,23 @@ impl Drop for MongoTx {
                 let _ = session.abort_transaction().await;
             });
         }
+    }
+}
+
+/// Sends a commit, again as long as its outcome is unknown.
+async fn send_commit(mut session: ClientSession) -> Result<()> {
+    let deadline = Instant::now() + COMMIT_PATIENCE;
+    let backoff =
+        RetryPolicy::default().base(Duration::from_millis(20)).cap(Duration::from_secs(1));
+    let mut failures = 0;
+    loop {
+        let Err(error) = session.commit_transaction().await else { return Ok(()) };
+        failures += 1;
+        let unknown = error::is_unknown_commit(&error);
+        if !unknown || failures == COMMITS || Instant::now() >= deadline {
+            return Err(error::commit(COMMIT)(error));
+        }
+        tokio::time::sleep(backoff.delay(failures, fastrand::f64())).await;
     }
 }
 

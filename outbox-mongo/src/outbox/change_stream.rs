@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Document, Timestamp, doc};
 use relaybox_core::{CancellationToken, RetryPolicy, WakeUp};
 use tracing::debug;
 
@@ -58,14 +58,16 @@ impl MongoOutbox {
     /// collection.
     async fn watch(&self, wake_up: &WakeUp, failures: &mut u32) -> mongodb::error::Result<()> {
         let events = self.database.collection::<Document>(self.names.outbox_events.as_str());
-        let mut stream = events
-            .watch()
-            .pipeline([
-                doc! { "$match": { "operationType": "insert" } },
-                doc! { "$project": { "_id": 1 } },
-            ])
-            .await?
-            .with_type::<Document>();
+        let since = self.majority_has().await?;
+        let watch = events.watch().pipeline([
+            doc! { "$match": { "operationType": "insert" } },
+            doc! { "$project": { "_id": 1 } },
+        ]);
+        let watch = match since {
+            Some(since) => watch.start_at_operation_time(since),
+            None => watch,
+        };
+        let mut stream = watch.await?.with_type::<Document>();
         // What was committed before it was open.
         wake_up.wake();
         while stream.try_next().await?.is_some() {
@@ -73,5 +75,15 @@ impl MongoOutbox {
             wake_up.wake();
         }
         Ok(())
+    }
+
+    /// Up to when a read sees what was committed. A stream that began at the server's present time would miss
+    /// what was applied by then and is not the majority's yet. A router doesn't say.
+    async fn majority_has(&self) -> mongodb::error::Result<Option<Timestamp>> {
+        let admin = self.database.client().database("admin");
+        let hello = admin.run_command(doc! { "hello": 1 }).await?;
+        let last_write = hello.get_document("lastWrite").ok();
+        let majority = last_write.and_then(|write| write.get_document("majorityOpTime").ok());
+        Ok(majority.and_then(|at| at.get_timestamp("ts").ok()))
     }
 }

@@ -50,6 +50,24 @@ async fn both_inserts_are_in_one_transaction_and_the_commit_is_last() {
 }
 
 #[tokio::test]
+async fn a_commit_or_an_abort_that_nobody_waits_for_is_seen_through() {
+    let server = Server::obedient().await;
+    let outbox = MongoOutbox::new(server.database().await);
+    for (ends, command) in [(true, "commitTransaction"), (false, "abortTransaction")] {
+        let mut tx = outbox.begin().await.unwrap();
+        work(&outbox, &mut tx).await.unwrap();
+        // The driver has noted that it is over by then, and sent nothing.
+        let pending = if ends {
+            futures::poll!(Box::pin(tx.commit())).is_pending()
+        } else {
+            futures::poll!(Box::pin(tx.abort())).is_pending()
+        };
+        assert!(pending);
+        server.asked(command, 1).await;
+    }
+}
+
+#[tokio::test]
 async fn a_transaction_that_is_dropped_or_aborted_is_rolled_back() {
     let server = Server::obedient().await;
     let outbox = MongoOutbox::new(server.database().await);
