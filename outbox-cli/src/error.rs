@@ -33,6 +33,9 @@ pub(crate) enum CliError {
     /// The library's.
     #[error("{}", describe(.0))]
     Library(#[from] Error),
+    /// Several things could not be asked.
+    #[error("{}", .0.iter().map(describe).collect::<Vec<_>>().join("\nrelaybox: "))]
+    Several(Vec<Error>),
     /// Writing the output failed.
     #[error("could not write the output: {0}")]
     Output(#[source] std::io::Error),
@@ -44,13 +47,22 @@ impl CliError {
         match self {
             Self::Refused(_) => 1,
             Self::Config(_) | Self::Feature { .. } => 2,
-            Self::Library(error) => match error.kind() {
-                ErrorKind::Invalid => 2,
-                ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Conflict => 3,
-                _ => 4,
-            },
+            Self::Library(error) => of_library(error),
+            // Trying again helps as long as one of them can't be reached.
+            Self::Several(errors) => {
+                let codes = || errors.iter().map(of_library);
+                codes().find(|code| *code == 3).or_else(|| codes().next()).unwrap_or(4)
+            }
             Self::Output(_) => 4,
         }
+    }
+}
+
+fn of_library(error: &Error) -> u8 {
+    match error.kind() {
+        ErrorKind::Invalid => 2,
+        ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Conflict => 3,
+        _ => 4,
     }
 }
 

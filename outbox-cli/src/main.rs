@@ -33,20 +33,12 @@ mod store;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::{args::Args, config::Config, error::CliError};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let args = Args::parse();
-    log::init(&args);
-    match run(args).await {
+    match run(Args::of_process()).await {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read the output has seen enough.
-        Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
-            ExitCode::SUCCESS
-        }
         Err(error) => {
             eprintln!("relaybox: {}", output::printable(&error.to_string()));
             ExitCode::from(error.exit_code())
@@ -55,6 +47,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<(), CliError> {
+    log::init(&args)?;
     let config = Config::load(&args.global)?;
     command::run(args.command, &config).await
 }

@@ -1,16 +1,35 @@
 //! Printing: tables for people, JSON for programs.
 
-use std::{borrow::Cow, io::Write};
+use std::{
+    borrow::Cow,
+    io::{ErrorKind, Write},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use comfy_table::{Cell, CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use serde::Serialize;
 
 use crate::error::CliError;
 
-/// Prints a line to standard output.
+/// Whether whoever read the output has seen enough.
+static CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// Prints a line to standard output. That nobody reads it is no error: what a command does, and what it
+/// ends with, must not depend on that.
 pub(crate) fn line(text: impl AsRef<str>) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", text.as_ref()).and_then(|()| out.flush()).map_err(CliError::Output)
+    match writeln!(out, "{}", text.as_ref()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+            CLOSED.store(true, Ordering::Relaxed);
+            Ok(())
+        }
+        written => written.map_err(CliError::Output),
+    }
+}
+
+/// Whether nobody reads the output any more.
+pub(crate) fn is_closed() -> bool {
+    CLOSED.load(Ordering::Relaxed)
 }
 
 /// Prints a value as one line of JSON.

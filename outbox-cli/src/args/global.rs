@@ -1,10 +1,10 @@
 //! What every command takes.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use clap::ValueEnum;
 
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// The configuration; relaybox.toml of this folder by default, if there is one.
@@ -49,6 +49,16 @@ pub(crate) struct Global {
     /// How the log on standard error looks.
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     pub(crate) log: LogFormat,
+}
+
+/// Without the URLs: they may have passwords in them.
+impl fmt::Debug for Global {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Global")
+            .field("config", &self.config)
+            .field("log", &self.log)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

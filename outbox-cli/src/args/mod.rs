@@ -6,7 +6,7 @@ mod purge;
 mod time;
 mod topics;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, builder::Resettable};
 
 pub(crate) use self::{
     dead_letters::{
@@ -48,6 +48,23 @@ pub(crate) struct Args {
 
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Args {
+    /// Those of the process, which ends here when they are wrong. An environment variable that is empty
+    /// counts as unset.
+    pub(crate) fn of_process() -> Self {
+        let command = Self::command().mut_args(|arg| {
+            let value = arg.get_env().and_then(std::env::var_os);
+            if value.is_some_and(|value| value.is_empty()) {
+                arg.env(Resettable::Reset)
+            } else {
+                arg
+            }
+        });
+        let matches = command.get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -109,7 +126,8 @@ pub(crate) struct Status {
 
     /// Shows it again each so many seconds, until interrupted.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
-        value_parser = clap::value_parser!(u64).range(1..))]
+        value_parser = clap::value_parser!(u64).range(1..),
+        conflicts_with_all = ["max_age", "max_dead_letters"])]
     pub(crate) watch: Option<u64>,
 
     /// Exits with 1 when an event has been waiting for longer: 90s, 5m.
@@ -117,7 +135,7 @@ pub(crate) struct Status {
     pub(crate) max_age: Option<std::time::Duration>,
 
     /// Exits with 1 when a relay or a consumer gave up on more events, of the outbox, of any dead-letter
-    /// topic or queue.
+    /// topic or queue, or when nobody knows how many.
     #[arg(long, value_name = "N")]
     pub(crate) max_dead_letters: Option<u64>,
 }
@@ -147,16 +165,22 @@ pub(crate) struct RelayRun {
     #[arg(long, value_name = "BROKER")]
     pub(crate) bus: Option<crate::config::BusKind>,
 
-    /// Ends when nothing is left in the outbox, instead of waiting for more.
+    /// Ends when nothing is left in the outbox, redriven dead letters included, instead of waiting for
+    /// more.
     #[arg(long)]
     pub(crate) drain: bool,
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
+
+    #[test]
+    fn a_url_is_not_shown_by_debug() {
+        let secret = "postgres://u:hunter2@h/d";
+        let args = Args::try_parse_from(["relaybox", "status", "--store", secret]).unwrap();
+        assert!(!format!("{args:?}").contains("hunter2"));
+    }
 
     #[test]
     fn the_command_line_is_consistent_and_every_command_has_examples() {

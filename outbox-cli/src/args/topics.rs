@@ -33,11 +33,12 @@ Examples:
 /// What there should be.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Seed {
-    /// Reads [[topics]] and [[subjects]] from this file, instead of the configuration.
+    /// Reads `[[topics]]` and `[[subjects]]` from this file, instead of the configuration.
     #[arg(long, short, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
 
-    /// The topics of these aggregate types, by [routes] or the default names, instead of [[topics]].
+    /// The topics of these aggregate types, by `[routes]` or the default names, instead of
+    /// `[[topics]]`.
     #[arg(long, value_name = "TYPES", value_delimiter = ',', conflicts_with = "file")]
     pub(crate) aggregates: Vec<AggregateType>,
 
@@ -95,7 +96,7 @@ Examples:
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct SchemasCheck {
-    /// Reads [[subjects]] from this file, instead of the configuration.
+    /// Reads `[[subjects]]` from this file, instead of the configuration.
     #[arg(long, short, value_name = "FILE", conflicts_with = "schema")]
     pub(crate) file: Option<PathBuf>,
 
@@ -111,8 +112,8 @@ pub(crate) struct SchemasCheck {
     #[arg(long, value_name = "PATH")]
     pub(crate) against: Option<PathBuf>,
 
-    /// Which direction, where the configuration doesn't say: BACKWARD, FORWARD, FULL, each also with
-    /// _TRANSITIVE, or NONE. BACKWARD by default.
+    /// Which direction, whatever the configuration says: BACKWARD, FORWARD, FULL, each also with
+    /// _TRANSITIVE, or NONE. Without it, what `[[subjects]]` says, and else BACKWARD.
     #[arg(long, value_name = "LEVEL")]
     pub(crate) compatibility: Option<String>,
 

@@ -94,11 +94,11 @@ async fn publish(
     Ok(())
 }
 
-/// Cancels the token when nothing waits in the outbox.
+/// Cancels the token when nothing waits in the outbox, and no dead letter is on its way.
 async fn drained(outbox: &dyn OutboxStore, shutdown: &CancellationToken) {
     while !shutdown.is_cancelled() {
         match outbox.stats().await {
-            Ok(stats) if stats.backlog == 0 => shutdown.cancel(),
+            Ok(stats) if stats.backlog == 0 && stats.redriving == 0 => shutdown.cancel(),
             // The relay says what it is.
             Ok(_) | Err(_) => {
                 let _ = tokio::time::timeout(LOOK_EVERY, shutdown.cancelled()).await;

@@ -20,8 +20,9 @@ const CLEAR: &str = "\x1b[H\x1b[J";
 /// How it stands with everything that is configured.
 #[derive(Debug, Default, Serialize)]
 struct StatusView {
+    /// Absent where none is configured, null where it doesn't answer.
     #[serde(skip_serializing_if = "Option::is_none")]
-    store: Option<StoreView>,
+    store: Option<Option<StoreView>>,
     dead_letter_topics: Vec<TopicView>,
     dead_letter_queues: Vec<QueueView>,
     /// What could not be asked.
@@ -36,12 +37,15 @@ struct StoreView {
     oldest_age_seconds: Option<f64>,
     dead_letters: u64,
     parked: u64,
+    /// Dead letters on their way.
+    redriving: u64,
     /// The relay that works.
     relay: Option<String>,
     lease_until: Option<DateTime<Utc>>,
 }
 
-/// What consumers of a topic gave up on; all none when there is no dead-letter topic, or no answer.
+/// What consumers of a topic gave up on; all none when there is no dead-letter topic, or no answer:
+/// it is unknown then.
 #[derive(Debug, Serialize)]
 struct TopicView {
     topic: String,
@@ -59,11 +63,8 @@ struct QueueView {
 }
 
 pub(super) async fn run(config: &Config, args: &Status) -> Result<(), CliError> {
-    let store = match &config.store {
-        Some(section) => Some(Store::open(Some(section), Open::Now).await?),
-        None => None,
-    };
-    let mut view = look(config, store.as_ref()).await?;
+    let mut store = None;
+    let mut view = look(config, &mut store).await?;
     let Some(seconds) = args.watch else {
         view.print(args.json)?;
         return view.judge(args);
@@ -73,6 +74,9 @@ pub(super) async fn run(config: &Config, args: &Status) -> Result<(), CliError> 
             output::line(CLEAR)?;
         }
         view.print(args.json)?;
+        if output::is_closed() {
+            return Ok(());
+        }
         for error in &view.failed {
             eprintln!("relaybox: {}", output::printable(&error_chain(error)));
         }
@@ -80,19 +84,30 @@ pub(super) async fn run(config: &Config, args: &Status) -> Result<(), CliError> 
             _ = tokio::signal::ctrl_c() => return Ok(()),
             () = tokio::time::sleep(Duration::from_secs(seconds)) => {}
         }
-        view = look(config, store.as_ref()).await?;
+        view = look(config, &mut store).await?;
     }
 }
 
-async fn look(config: &Config, store: Option<&Store>) -> Result<StatusView, CliError> {
-    let mut view = StatusView::default();
-    if let Some(store) = store {
-        let stats = store.outbox.stats().await;
-        view.store = view.asked(stats).map(|stats| StoreView::new(store.kind.as_str(), stats));
-    }
+/// Asks all that is configured. `store` is opened where it isn't yet.
+async fn look(config: &Config, store: &mut Option<Store>) -> Result<StatusView, CliError> {
     let (topics, queues) = (config.known_topics(), config.known_queues());
-    if store.is_none() && topics.is_empty() && queues.is_empty() {
-        return Err(crate::config::no_store());
+    let asks_kafka = config.kafka.is_some() && !topics.is_empty();
+    if config.store.is_none() && !asks_kafka && queues.is_empty() {
+        return Err(CliError::Config(
+            "there is nothing to look at: give --store or RELAYBOX_STORE_URL, or [store] in \
+             relaybox.toml; or --brokers or [kafka], with [[topics]] or [routes]; or rabbitmq.queues"
+                .to_owned(),
+        ));
+    }
+    let mut view = StatusView::default();
+    if config.store.is_some() {
+        let stats = stats(config, store).await;
+        let stats = match stats {
+            // What is not there must not hide the rest.
+            Err(CliError::Library(error)) => Err(error),
+            stats => Ok(stats?),
+        };
+        view.store = Some(view.asked(stats));
     }
     #[cfg(feature = "kafka")]
     if config.kafka.is_some() {
@@ -118,12 +133,21 @@ async fn look(config: &Config, store: Option<&Store>) -> Result<StatusView, CliE
     Ok(view)
 }
 
+/// How it stands with the outbox, whose database is opened first where that didn't go well before.
+async fn stats(config: &Config, store: &mut Option<Store>) -> Result<StoreView, CliError> {
+    if store.is_none() {
+        *store = Some(Store::open(config.store.as_ref(), Open::Now).await?);
+    }
+    let store = store.as_ref().ok_or_else(crate::config::no_store)?;
+    Ok(StoreView::new(store.kind.as_str(), store.outbox.stats().await?))
+}
+
 impl StatusView {
     /// What was answered; what failed is kept for the end, so that the rest is shown.
     fn asked<T>(&mut self, answer: CoreResult<T>) -> Option<T> {
         match answer {
             Ok(answer) => Some(answer),
-            // There is no such topic or queue, so nobody gave up on anything there.
+            // There is no such topic or queue: nobody gave up on anything there, or its name is wrong.
             Err(error) if error.kind() == ErrorKind::TopicUnavailable => None,
             Err(error) => {
                 self.failed.push(error);
@@ -136,7 +160,7 @@ impl StatusView {
         if json {
             return output::json(self);
         }
-        if let Some(store) = &self.store {
+        if let Some(Some(store)) = &self.store {
             output::table(
                 [
                     "store",
@@ -144,13 +168,15 @@ impl StatusView {
                     "#oldest",
                     "#dead letters",
                     "#parked",
+                    "#redriving",
                     "relay",
                     "lease until",
                 ],
                 [store.row()],
             )?;
         }
-        let number = |count: Option<u64>| count.map_or_else(|| "-".to_owned(), |n| n.to_string());
+        let number =
+            |count: Option<u64>| count.map_or_else(|| "unknown".to_owned(), |n| n.to_string());
         if !self.dead_letter_topics.is_empty() {
             let row = |topic: &TopicView| {
                 let counts = [topic.open, topic.redriven, topic.discarded].map(number);
@@ -175,27 +201,34 @@ impl StatusView {
     }
 
     /// Fails with what could not be asked, or with what is worse than it may be.
-    fn judge(mut self, args: &Status) -> Result<(), CliError> {
+    fn judge(self, args: &Status) -> Result<(), CliError> {
         if !self.failed.is_empty() {
-            return Err(self.failed.remove(0).into());
+            return Err(CliError::Several(self.failed));
         }
         let mut worse = Vec::new();
         if let Some(limit) = args.max_age
-            && let Some(age) = self.store.as_ref().and_then(|store| store.oldest_age_seconds)
+            && let Some(age) =
+                self.store.as_ref().and_then(|store| store.as_ref()?.oldest_age_seconds)
             && age > limit.as_secs_f64()
         {
             worse.push(format!("the oldest event has been waiting for {}", span(age)));
         }
         if let Some(limit) = args.max_dead_letters {
-            let outbox =
-                self.store.iter().map(|store| ("the outbox".to_owned(), store.dead_letters));
+            let outbox = self.store.iter().flatten();
+            let outbox = outbox.map(|store| ("the outbox", Some(store.dead_letters)));
             let topics = self.dead_letter_topics.iter();
-            let topics = topics.map(|view| (view.topic.clone(), view.open.unwrap_or(0)));
+            let topics = topics.map(|view| (view.topic.as_str(), view.open));
             let queues = self.dead_letter_queues.iter();
-            let queues = queues.map(|view| (view.queue.clone(), view.messages.unwrap_or(0)));
+            let queues = queues.map(|view| (view.queue.as_str(), view.messages));
             for (place, count) in outbox.chain(topics).chain(queues) {
-                if count > limit {
-                    worse.push(format!("{place} has {count} dead letters"));
+                match count {
+                    Some(count) if count > limit => {
+                        worse.push(format!("{place} has {count} dead letters"));
+                    }
+                    Some(_) => {}
+                    None => worse.push(format!(
+                        "how many dead letters {place} has is unknown: there is no {place}.dlq"
+                    )),
                 }
             }
         }
@@ -212,18 +245,20 @@ impl StoreView {
             oldest_age_seconds: stats.oldest_age.map(|age| age.as_secs_f64()),
             dead_letters: stats.dead_letters,
             parked: stats.parked,
+            redriving: stats.redriving,
             relay: relay.map(|relay| relay.to_string()),
             lease_until: until,
         }
     }
 
-    fn row(&self) -> [String; 7] {
+    fn row(&self) -> [String; 8] {
         [
             self.kind.to_owned(),
             self.backlog.to_string(),
             self.oldest_age_seconds.map_or_else(|| "-".to_owned(), span),
             self.dead_letters.to_string(),
             self.parked.to_string(),
+            self.redriving.to_string(),
             self.relay.clone().unwrap_or_else(|| "nobody".to_owned()),
             self.lease_until.map_or_else(|| "-".to_owned(), time),
         ]

@@ -63,7 +63,11 @@ mod client {
         pub(crate) fn kafka(&self) -> Result<KafkaConfig, CliError> {
             let absent = || missing("Kafka", "--brokers or RELAYBOX_KAFKA_BROKERS", "kafka");
             let section = self.kafka.as_ref().ok_or_else(absent)?;
-            let brokers = section.brokers.as_ref().ok_or_else(absent)?.resolve("kafka.brokers")?;
+            let brokers = section
+                .brokers
+                .as_ref()
+                .ok_or_else(absent)?
+                .resolve("kafka.brokers", &self.folder)?;
             let mut config = KafkaConfig::new(brokers);
             if let Some(id) = &section.client_id {
                 config = config.client_id(id);
@@ -72,8 +76,8 @@ mod client {
                 config = config.tls(self.kafka_tls(tls)?);
             }
             if let Some(Sasl { mechanism, user, password }) = &section.sasl {
-                let user = user.resolve("kafka.sasl.user")?;
-                let password = Secret::new(password.resolve("kafka.sasl.password")?);
+                let user = user.resolve("kafka.sasl.user", &self.folder)?;
+                let password = Secret::new(password.resolve("kafka.sasl.password", &self.folder)?);
                 config = config.sasl(match mechanism {
                     Mechanism::Plain => Login::plain(user, password),
                     Mechanism::ScramSha512 => Login::scram_sha_512(user, password),
@@ -98,7 +102,9 @@ mod client {
                 _ => return Err(half_a_certificate("kafka.tls")),
             };
             if let Some(password) = &section.key_password {
-                tls = tls.key_password(Secret::new(password.resolve("kafka.tls.key_password")?));
+                tls = tls.key_password(Secret::new(
+                    password.resolve("kafka.tls.key_password", &self.folder)?,
+                ));
             }
             Ok(tls)
         }

@@ -60,6 +60,9 @@ impl Config {
             Some(path) => {
                 let mut config: Self = file::read(&path)?;
                 config.folder = folder_of(&path);
+                if let Some(store) = &mut config.store {
+                    store.folder.clone_from(&config.folder);
+                }
                 config
             }
             None => Self::default(),
@@ -106,11 +109,16 @@ impl Config {
         self.folder.join(path)
     }
 
-    /// The topics whose dead letters are counted: those that are named in [[topics]] and [routes].
+    /// The topics whose dead letters are counted: those that are named in `[[topics]]` and `[routes]`,
+    /// but for those without a dead-letter topic.
     pub(crate) fn known_topics(&self) -> Vec<TopicName> {
         let map = self.topic_map();
-        let mut topics: Vec<_> = self.topics.iter().filter_map(|topic| topic.name(&map)).collect();
-        topics.extend(self.routes.values().cloned());
+        let named = |dead_letters: bool| {
+            let topics = self.topics.iter().filter(move |topic| topic.dead_letters == dead_letters);
+            topics.filter_map(|topic| topic.name(&map)).collect::<Vec<_>>()
+        };
+        let (mut topics, without) = (named(true), named(false));
+        topics.extend(self.routes.values().filter(|topic| !without.contains(topic)).cloned());
         topics.sort();
         topics.dedup();
         topics

@@ -46,7 +46,8 @@ mod client {
         pub(crate) fn rabbitmq(&self) -> Result<RabbitConfig, CliError> {
             let absent = || missing("RabbitMQ", "--rabbitmq or RELAYBOX_RABBITMQ_URL", "rabbitmq");
             let section = self.rabbitmq.as_ref().ok_or_else(absent)?;
-            let url = section.url.as_ref().ok_or_else(absent)?.resolve("rabbitmq.url")?;
+            let url =
+                section.url.as_ref().ok_or_else(absent)?.resolve("rabbitmq.url", &self.folder)?;
             let config = RabbitConfig::from_url(&url)?;
             match &section.tls {
                 Some(tls) => Ok(config.tls(self.rabbit_tls(tls)?)),

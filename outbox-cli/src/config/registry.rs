@@ -79,13 +79,14 @@ mod client {
                 return Err(absent());
             }
             let urls: Result<Vec<_>, _> =
-                section.urls.iter().map(|url| url.resolve("registry.urls")).collect();
+                section.urls.iter().map(|url| url.resolve("registry.urls", &self.folder)).collect();
             let mut registry = RegistryConfig::new(urls?.join(","));
-            let secret = |text: &crate::config::Text, key| text.resolve(key).map(Secret::new);
+            let secret =
+                |text: &crate::config::Text, key| text.resolve(key, &self.folder).map(Secret::new);
             registry = match (&section.user, &section.password, &section.token) {
                 (None, None, None) => registry,
                 (Some(user), Some(password), None) => registry.basic_auth(
-                    user.resolve("registry.user")?,
+                    user.resolve("registry.user", &self.folder)?,
                     secret(password, "registry.password")?,
                 ),
                 (None, None, Some(token)) => {

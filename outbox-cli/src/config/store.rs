@@ -1,5 +1,7 @@
 //! `[store]`: the outbox's database.
 
+use std::path::PathBuf;
+
 use relaybox::{ErrorKind, Result as CoreResult};
 use serde::Deserialize;
 
@@ -18,6 +20,9 @@ pub(crate) struct StoreSection {
     /// Whether the relay keeps published events in the archive.
     pub(crate) archive: bool,
     pub(crate) tables: TablesSection,
+    /// What the path of a URL's file is relative to.
+    #[serde(skip)]
+    pub(crate) folder: PathBuf,
 }
 
 /// Names of tables that are not the default ones.
@@ -60,7 +65,7 @@ impl StoreSection {
     /// # Errors
     /// [`CliError::Config`] when there is none, or none that is known.
     pub(crate) fn url(&self) -> Result<(StoreKind, String), CliError> {
-        let url = self.url.as_ref().ok_or_else(no_store)?.resolve("store.url")?;
+        let url = self.url.as_ref().ok_or_else(no_store)?.resolve("store.url", &self.folder)?;
         let kind = match url.split_once(':').map(|(scheme, _)| scheme) {
             Some("postgres" | "postgresql") => StoreKind::Postgres,
             Some("sqlite") => StoreKind::Sqlite,

@@ -1,6 +1,6 @@
 //! A text of the configuration that may be secret.
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use serde::{
     Deserialize, Deserializer,
@@ -28,11 +28,12 @@ impl Text {
         Self { option: Some(option), text: text.to_owned() }
     }
 
-    /// The text itself; `key` is its place in the configuration.
+    /// The text itself; `key` is its place in the configuration, `folder` what a file's path is relative
+    /// to.
     ///
     /// # Errors
     /// [`CliError::Config`] when it is not where it should be, or empty.
-    pub(crate) fn resolve(&self, key: &str) -> Result<String, CliError> {
+    pub(crate) fn resolve(&self, key: &str, folder: &Path) -> Result<String, CliError> {
         let wrong = |what: String| CliError::Config(format!("{key}: {what}"));
         let text = match (self.option, self.text.split_once(':')) {
             (None, Some(("env", name))) => std::env::var(name).map_err(|error| match error {
@@ -43,7 +44,7 @@ impl Text {
                     wrong(format!("the environment variable {name} is not UTF-8"))
                 }
             })?,
-            (None, Some(("file", path))) => secret_file(path)
+            (None, Some(("file", path))) => secret_file(&folder.join(path))
                 .map_err(|error| wrong(format!("the file {path} can't be read: {error}")))?,
             _ => self.text.clone(),
         };
@@ -54,7 +55,7 @@ impl Text {
     }
 }
 
-fn secret_file(path: &str) -> std::io::Result<String> {
+fn secret_file(path: &Path) -> std::io::Result<String> {
     if std::fs::metadata(path)?.len() > MAX_BYTES {
         return Err(std::io::Error::other(format!("it is larger than {MAX_BYTES} bytes")));
     }
@@ -122,18 +123,23 @@ mod tests {
 
     #[test]
     fn a_text_is_taken_from_where_it_says() {
+        let here = Path::new("");
         let text = |text: &str| Text { option: None, text: text.to_owned() };
-        assert_eq!(text("sqlite:a.db").resolve("store.url").unwrap(), "sqlite:a.db");
-        assert!(!text("env:PATH").resolve("store.url").unwrap().is_empty());
-        let missing = text("env:RELAYBOX_NO_SUCH").resolve("store.url").unwrap_err().to_string();
+        assert_eq!(text("sqlite:a.db").resolve("store.url", here).unwrap(), "sqlite:a.db");
+        assert!(!text("env:PATH").resolve("store.url", here).unwrap().is_empty());
+        let missing =
+            text("env:RELAYBOX_NO_SUCH").resolve("store.url", here).unwrap_err().to_string();
         assert_eq!(missing, "store.url: the environment variable RELAYBOX_NO_SUCH is not set");
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "hunter2\n").unwrap();
         let secret = text(&format!("file:{}", file.path().display()));
-        assert_eq!(secret.resolve("store.url").unwrap(), "hunter2");
+        assert_eq!(secret.resolve("store.url", here).unwrap(), "hunter2");
+        let (folder, name) = (file.path().parent().unwrap(), file.path().file_name().unwrap());
+        let relative = text(&format!("file:{}", name.to_str().unwrap()));
+        assert_eq!(relative.resolve("store.url", folder).unwrap(), "hunter2");
         assert_eq!(format!("{secret:?}"), "***");
-        assert!(text("file:/no/such").resolve("store.url").is_err());
-        assert!(text("").resolve("store.url").is_err());
-        assert_eq!(Text::given("--store", "env:PATH").resolve("x").unwrap(), "env:PATH");
+        assert!(text("file:/no/such").resolve("store.url", here).is_err());
+        assert!(text("").resolve("store.url", here).is_err());
+        assert_eq!(Text::given("--store", "env:PATH").resolve("x", here).unwrap(), "env:PATH");
     }
 }

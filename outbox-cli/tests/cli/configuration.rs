@@ -54,6 +54,14 @@ fn a_secret_from_the_environment_or_a_file_is_used_and_never_shown() {
     );
     config("[store]\nurl = \"file:url\"\n");
     refused("X", "x");
+    // From the folder of the configuration, wherever the command runs.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let named = folder.path().join("relaybox.toml");
+    let there = run(elsewhere.path(), &["status", "--config", named.to_str().unwrap()]).failed(3);
+    assert!(there.contains("can't be reached"), "{there}");
+    // What is empty in the environment is not given.
+    refused("RELAYBOX_STORE_URL", "");
+    refused("RELAYBOX_CONFIG", "");
     config("");
     refused("RELAYBOX_STORE_URL", &url);
     // A help text names the variable and not what is in it.
@@ -72,6 +80,7 @@ fn what_is_missing_is_named_with_where_to_give_it() {
     let folder = tempfile::tempdir().unwrap();
     for (arguments, words) in [
         (&["status"][..], "--store or RELAYBOX_STORE_URL, or [store]"),
+        (&["status", "--watch", "--max-age", "1s"], "cannot be used with"),
         (&["topics", "plan"], "[[topics]]"),
         (&["topics", "plan", "--aggregates", "session"], "--brokers or RELAYBOX_KAFKA_BROKERS"),
         (&["schemas", "check"], "[[subjects]]"),
@@ -84,6 +93,18 @@ fn what_is_missing_is_named_with_where_to_give_it() {
         let said = run(folder.path(), arguments).failed(2);
         assert!(said.contains(words), "{arguments:?}: {said}");
     }
+}
+
+#[test]
+fn a_status_of_nothing_and_a_log_of_nonsense_are_mistakes() {
+    let folder = tempfile::tempdir().unwrap();
+    let topics = "[[topics]]\nname = \"a\"\npartitions = 1\n";
+    let said = with(folder.path(), topics, &["status"]).failed(2);
+    assert!(said.contains("nothing to look at"), "{said}");
+    let mut command = command(folder.path());
+    command.env("RUST_LOG", "relaybox=loud").args(["migrate", "--print", "--store", "sqlite:"]);
+    let said = ran(&command.output().unwrap()).failed(2);
+    assert!(said.contains("RUST_LOG"), "{said}");
 }
 
 #[test]

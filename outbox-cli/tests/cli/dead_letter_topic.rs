@@ -108,6 +108,11 @@ async fn a_topics_dead_letters_are_listed_put_back_and_discarded() {
     // One whose event can't be read is named by its place.
     let (place, _) = case.letters().remove(2);
     assert!(case.does("show", &["--at", &place]).ok().contains("(unreadable)"));
+    let listed = |kind: &str| {
+        let at = case.does("list", &["--at", &place, "--kind", kind, "--json"]).json();
+        at.as_array().unwrap().len()
+    };
+    assert_eq!((listed("decode"), listed("timeout")), (1, 0));
     assert_eq!(case.does("discard", &["--at", &place, "-y", "--json"]).json()["discarded"], 1);
     assert_eq!(case.states(), ["redriven", "discarded", "discarded"]);
     assert_eq!(case.does("list", &["--json"]).json(), serde_json::json!([]));
@@ -129,6 +134,16 @@ async fn the_status_counts_what_waits_on_dead_letter_topics() {
     assert!(topic["oldest_open"].is_string());
     run(case.folder.path(), &["status", "--max-dead-letters", "0"]).failed(1);
     run(case.folder.path(), &["status", "--brokers", "127.0.0.1:1"]).failed(3);
+    // A database that can't be reached hides no topic.
+    let down = ["status", "--json", "--store", "postgres://u:hunter2@127.0.0.1:1/app"];
+    let seen = run(case.folder.path(), &down);
+    let status: serde_json::Value = serde_json::from_str(&seen.out).unwrap();
+    assert_eq!(status["store"], serde_json::Value::Null);
+    assert_eq!(status["dead_letter_topics"][0]["open"], 1);
+    assert!(seen.failed(3).contains("the server can't be reached"));
+    let both = [&down[..], &["--brokers", "127.0.0.1:1"]].concat();
+    let said = run(case.folder.path(), &both).failed(3);
+    assert_eq!(said.matches("relaybox: ").count(), 2, "{said}");
 }
 
 #[tokio::test]
@@ -137,4 +152,11 @@ async fn a_topic_without_a_dead_letter_topic_is_said_to_have_none() {
     let topic = ["dead-letters", "list", "--topic", "cli-no-such"];
     let said = run(case.folder.path(), &topic).failed(4);
     assert!(said.contains("cli-no-such"), "{said}");
+    let brokers = case.topic.brokers();
+    let config = format!("[kafka]\nbrokers = \"{brokers}\"\n[routes]\na = \"cli-no-such\"\n");
+    std::fs::write(case.folder.path().join("relaybox.toml"), config).unwrap();
+    let status = run(case.folder.path(), &["status"]).ok();
+    assert!(status.contains("unknown"), "{status}");
+    let checked = run(case.folder.path(), &["status", "--max-dead-letters", "5"]).failed(1);
+    assert!(checked.contains("cli-no-such has is unknown"), "{checked}");
 }

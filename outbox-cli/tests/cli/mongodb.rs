@@ -1,6 +1,5 @@
 //! An outbox on MongoDB.
 
-use relaybox_tests::server;
 use uuid::Uuid;
 
 use crate::support::{SECRET, run};
@@ -23,7 +22,10 @@ fn what_is_wrong_with_the_address_is_said_without_it() {
 /// Needs a replica set, which no package registry has: see CONTRIBUTING.
 #[test]
 fn an_outbox_on_a_replica_set_is_migrated_and_looked_at() {
-    let Some(url) = server("RELAYBOX_MONGODB_URL") else { return };
+    let Some(url) = std::env::var("RELAYBOX_MONGODB_URL").ok().filter(|url| !url.is_empty()) else {
+        eprintln!("SKIPPED: RELAYBOX_MONGODB_URL names no replica set; see CONTRIBUTING.md");
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let name = format!("cli_{}", Uuid::new_v4().simple());
     let config = format!("[store]\nurl = \"{url}\"\ndatabase = \"{name}\"\narchive = true\n");

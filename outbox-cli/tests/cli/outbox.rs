@@ -163,6 +163,44 @@ async fn a_discard_says_what_becomes_of_successors_and_asks_before() {
 }
 
 #[tokio::test]
+async fn a_dry_run_shows_the_first_and_says_how_many_others_there_are() {
+    let case = SqliteCase::create().await;
+    case.enqueue(&["s-1"; 25]).await;
+    case.give_up().await;
+    let dry = ["dead-letters", "discard", "--successors", "discard", "--dry-run"];
+    let said = case.run(&dry).ok();
+    assert!(said.contains("and 5 more") && said.contains("25 would be discarded"), "{said}");
+}
+
+#[tokio::test]
+async fn more_letters_than_are_looked_through_are_no_reason_to_refuse() {
+    let case = SqliteCase::create().await;
+    case.enqueue(&["s-1"]).await;
+    case.give_up().await;
+    case.copy_letters(10_001).await;
+    let does = |what: &str, arguments: &[&str]| {
+        case.run(&[&["dead-letters", what, "--json"], arguments].concat()).json()
+    };
+    for (filter, flagged) in [(&[][..], 0), (&["--error", "said no"], 5)] {
+        let with = |arguments: &[&'static str]| [filter, arguments].concat();
+        assert_eq!(does("list", &with(&["--limit", "1"])).as_array().unwrap().len(), 1);
+        let dry = does("redrive", &with(&["--limit", "5", "--dry-run"]));
+        assert_eq!((&dry["flagged"], &dry["complete"]), (&5.into(), &true.into()));
+        let dry = does("redrive", &with(&["--dry-run"]));
+        assert_eq!(
+            (&dry["flagged"], &dry["complete"]),
+            (&(10_000 - flagged).into(), &false.into())
+        );
+        let asked = ["dead-letters", "discard", "--successors", "release", "--limit", "5"];
+        let asked = case.run(&[&asked[..], filter].concat()).failed(1);
+        assert!(asked.contains("Discard 5 events"), "{asked}");
+        assert_eq!(does("redrive", &with(&["--limit", "5"]))["flagged"], 5);
+    }
+    let none = case.run(&["dead-letters", "redrive", "--error", "another"]).ok();
+    assert!(none.contains("0 flagged") && none.contains("the first 10000"), "{none}");
+}
+
+#[tokio::test]
 async fn a_purge_removes_old_marks_in_batches_and_no_young_ones() {
     let case = SqliteCase::create().await;
     let (inbox, consumer) = (case.inbox(), ConsumerName::new("notifications").unwrap());

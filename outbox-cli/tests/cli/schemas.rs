@@ -1,13 +1,13 @@
 //! Schemas, checked and registered.
 
-use std::path::Path;
+use std::{path::Path, process::Stdio};
 
 use relaybox::avro::{Compatibility, RegistryConfig, SchemaRegistry};
 use relaybox_tests::server;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::support::run;
+use crate::support::{command, ran, run};
 
 const FIRST: &str = r#"{"type": "record", "name": "Created", "fields": [
     {"name": "id", "type": "string"}, {"name": "user_id", "type": "long"}]}"#;
@@ -76,6 +76,12 @@ fn the_configurations_schemas_are_checked_against_a_folder_of_released_ones() {
     let failed = check();
     assert!(failed.out.contains("\"user_id\""), "{}", failed.out);
     assert!(failed.failed(1).contains("1 of 2"));
+    // Whether or not anybody reads the output.
+    let mut command = command(folder.path());
+    command.args(["schemas", "check", "--against", "released"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    ran(&child.wait_with_output().unwrap()).failed(1);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use relaybox::{
     OutboxStore, OutboxWriter, ReadRequest, RelayId, Settlement,
     sqlite::{SqliteOutbox, SqliteProcessedEvents},
 };
-use sqlx::{SqlitePool, sqlite::SqlitePoolOptions};
+use sqlx::{AssertSqlSafe, SqlitePool, sqlite::SqlitePoolOptions};
 use tempfile::TempDir;
 
 /// Every secret of the tests has it in it; no run may show it.
@@ -140,6 +140,20 @@ impl SqliteCase {
         }
         store.settle(&lease, &settlement).await.unwrap();
         store.release(&lease).await.unwrap();
+    }
+
+    /// Copies the only dead letter so often, each copy of a session of its own.
+    pub(crate) async fn copy_letters(&self, count: u32) {
+        let same = "aggregate_type, event_name, event_version, occurred_at, content_type, \
+             partition_key, source, correlation_id, causation_id, user_id, traceparent, \
+             tracestate, headers, payload, enqueued_at, state, redrive_requested_at, \
+             error_kind, reason, attempts, failed_at";
+        let copy = format!(
+            "WITH RECURSIVE copy (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM copy WHERE i < {count}) \
+             INSERT INTO outbox_dead_letters (seq, event_id, aggregate_id, {same}) \
+             SELECT seq + i, randomblob(16), 'copy-' || i, {same} FROM outbox_dead_letters, copy"
+        );
+        sqlx::query(AssertSqlSafe(copy)).execute(&self.pool).await.unwrap();
     }
 }
 

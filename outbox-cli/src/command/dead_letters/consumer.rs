@@ -1,6 +1,6 @@
 //! What consumers gave up on, in dead-letter topics and queues.
 
-use relaybox::{ConsumerDeadLetter, RedriveQuery, RedriveSummary};
+use relaybox::{ConsumerDeadLetter, RedriveQuery, RedriveSummary, RedriveVerdict};
 use serde_json::{Value, json};
 
 use super::{confirm::confirm, details::Details, view::LetterView};
@@ -159,6 +159,17 @@ impl ConsumerLetters {
                         let (partition, offset) = topic_place(*at)?;
                         letters.extend(redrive.letter(partition, offset).await?);
                     }
+                    // A place is taken as it is; what else is asked for is ours to look for.
+                    let now = chrono::Utc::now();
+                    letters.retain(|found| {
+                        (all || found.state == LetterState::Open)
+                            && query.judge(&found.letter, false, now) != RedriveVerdict::NotAsked
+                    });
+                    letters.truncate(
+                        query.limit.map_or(usize::MAX, |limit| {
+                            usize::try_from(limit).unwrap_or(usize::MAX)
+                        }),
+                    );
                     letters
                 } else if all {
                     redrive.list(query, None).await?

@@ -21,15 +21,24 @@ use crate::{
     store::OutboxTables,
 };
 
-/// How many letters are looked through for what the store itself can't select by. They come with their
-/// payloads.
+/// How many letters are looked through: for what the store itself can't select by, or to say what its
+/// statement would do. They come with their payloads.
 const LOOKED_THROUGH: u32 = 10_000;
+/// How many of those that something would be done to are shown.
+const SHOWN: usize = 20;
 /// How many events a statement names.
 const CHUNK: usize = 500;
 
 /// The outbox's dead letters.
 pub(super) struct OutboxLetters {
     outbox: Arc<dyn OutboxTables>,
+}
+
+/// The first letters of those that match.
+struct Looked {
+    letters: Vec<DeadLetter>,
+    /// Whether there are more of them than were looked through.
+    more: bool,
 }
 
 /// What a redrive or a discard is about.
@@ -39,6 +48,8 @@ struct Selected<'a> {
     /// Those that something is done to: in a redrive the ones before them, too, in a discard the ones
     /// behind.
     affected: Vec<&'a DeadLetter>,
+    /// Whether there may be others, beyond what was looked through.
+    more: bool,
 }
 
 impl OutboxLetters {
@@ -52,12 +63,18 @@ impl OutboxLetters {
         limit: u32,
     ) -> Result<Vec<LetterView>, CliError> {
         let query = filter.outbox_query()?;
-        let letters = match filter.is_the_stores() {
-            true => self.outbox.dead_letters(&query.limit(limit)).await?,
-            false => self.bounded(query).await?,
-        };
-        let matching = letters.iter().filter(|letter| filter.matches(letter));
-        Ok(matching.take(limit as usize).map(LetterView::of_outbox).collect())
+        if filter.is_the_stores() {
+            let letters = self.outbox.dead_letters(&query.limit(limit)).await?;
+            return Ok(letters.iter().map(LetterView::of_outbox).collect());
+        }
+        let looked = self.look(query).await?;
+        let matching = looked.letters.iter().filter(|letter| filter.matches(letter));
+        let views: Vec<_> = matching.take(limit as usize).map(LetterView::of_outbox).collect();
+        if looked.more && views.len() < limit as usize {
+            // A list has no room for it, least of all in JSON.
+            eprintln!("relaybox: {}", beyond());
+        }
+        Ok(views)
     }
 
     pub(super) async fn details(
@@ -65,8 +82,8 @@ impl OutboxLetters {
         filter: &Filter,
         payload: Option<usize>,
     ) -> Result<Vec<Details>, CliError> {
-        let letters = self.bounded(filter.outbox_query()?).await?;
-        Ok(letters.iter().map(|letter| Details::of_outbox(letter, payload)).collect())
+        let looked = self.look(filter.outbox_query()?).await?;
+        Ok(looked.letters.iter().map(|letter| Details::of_outbox(letter, payload)).collect())
     }
 
     pub(super) async fn redrive(&self, args: &Redrive) -> Result<(), CliError> {
@@ -84,18 +101,18 @@ impl OutboxLetters {
         if args.filter.is_the_stores() && !args.dry_run {
             query.limit = args.limit;
             let flagged = self.outbox.redrive(&query).await?;
-            return redriven(args, flagged, &[]);
+            return redriven(args, flagged, None);
         }
-        let letters = self.context(&args.filter).await?;
-        let selected = to_redrive(&letters, &args.filter, args.limit);
+        let looked = self.context(&args.filter).await?;
+        let selected = to_redrive(&looked, &args.filter, args.limit);
         if args.dry_run {
-            return redriven(args, selected.affected.len() as u64, &selected.affected);
+            return redriven(args, selected.affected.len() as u64, Some(&selected));
         }
         let mut flagged = 0;
         for ids in ids(&selected.matching).chunks(CHUNK) {
             flagged += self.outbox.redrive(&of_events(ids)).await?;
         }
-        redriven(args, flagged, &[])
+        redriven(args, flagged, Some(&selected))
     }
 
     pub(super) async fn discard(&self, args: &Discard) -> Result<(), CliError> {
@@ -115,16 +132,16 @@ impl OutboxLetters {
         if args.filter.is_the_stores() && args.yes && !args.dry_run {
             query.limit = args.limit;
             let discarded = self.outbox.discard(&query, successors).await?;
-            return discarded_some(args, discarded, &[]);
+            return discarded_some(args, discarded, None);
         }
-        let letters = self.context(&args.filter).await?;
-        let selected = to_discard(&letters, &args.filter, args.limit, with_successors);
+        let looked = self.context(&args.filter).await?;
+        let selected = to_discard(&looked, &args.filter, args.limit, with_successors);
         let count = selected.affected.len();
         if args.dry_run {
-            return discarded_some(args, count as u64, &selected.affected);
+            return discarded_some(args, count as u64, Some(&selected));
         }
         if count == 0 {
-            return discarded_some(args, 0, &[]);
+            return discarded_some(args, 0, Some(&selected));
         }
         confirm(&format!("Discard {count} events of the outbox for good?"), args.yes)?;
         let mut discarded = 0;
@@ -132,22 +149,22 @@ impl OutboxLetters {
         for ids in ids(&selected.matching).chunks(CHUNK) {
             discarded += self.outbox.discard(&of_events(ids), successors).await?;
         }
-        discarded_some(args, discarded, &[])
+        discarded_some(args, discarded, Some(&selected))
     }
 
     /// All letters of the aggregates that the filter is about.
-    async fn context(&self, filter: &Filter) -> Result<Vec<DeadLetter>, CliError> {
-        let found = self.bounded(filter.outbox_query()?).await?;
+    async fn context(&self, filter: &Filter) -> Result<Looked, CliError> {
+        let found = self.look(filter.outbox_query()?).await?;
         if filter.events.is_empty() {
             return Ok(found);
         }
         let mut aggregates: Vec<(AggregateType, AggregateId)> = Vec::new();
-        let mut context = Vec::new();
-        for letter in found {
+        let mut context = Looked { letters: Vec::new(), more: found.more };
+        for letter in found.letters {
             match &letter.envelope {
                 Ok(envelope) => aggregates
                     .push((envelope.aggregate_type.clone(), envelope.aggregate_id.clone())),
-                Err(_) => context.push(letter),
+                Err(_) => context.letters.push(letter),
             }
         }
         aggregates.sort();
@@ -156,30 +173,40 @@ impl OutboxLetters {
             let mut query = DeadLetterQuery::all();
             query.aggregate_type = Some(aggregate_type);
             query.aggregate_id = Some(aggregate_id);
-            context.extend(self.bounded(query).await?);
+            let looked = self.look(query).await?;
+            context.letters.extend(looked.letters);
+            context.more |= looked.more;
         }
         Ok(context)
     }
 
-    /// All that match, unless they are too many to look through.
-    async fn bounded(&self, query: DeadLetterQuery) -> Result<Vec<DeadLetter>, CliError> {
+    /// The first of those that match, of whole aggregates as far as possible.
+    async fn look(&self, query: DeadLetterQuery) -> Result<Looked, CliError> {
         let letters = self.outbox.dead_letters(&query.limit(LOOKED_THROUGH + 1)).await?;
-        if letters.len() > LOOKED_THROUGH as usize {
-            return Err(CliError::Refused(format!(
-                "there are more than {LOOKED_THROUGH} to look through: say which with --aggregate or \
-                 --event"
-            )));
+        Ok(Looked::new(letters, LOOKED_THROUGH as usize))
+    }
+}
+
+impl Looked {
+    /// The first `max` letters, without the aggregate that is cut off there, unless it is the only one.
+    fn new(mut letters: Vec<DeadLetter>, max: usize) -> Self {
+        let more = letters.len() > max;
+        if more {
+            letters.truncate(max + 1);
+            let last = by_aggregate(&letters).last().map_or(0, <[_]>::len);
+            let whole = letters.len() - last;
+            letters.truncate(if whole > 0 { whole } else { max });
         }
-        Ok(letters)
+        Self { letters, more }
     }
 }
 
 /// What the store would flag, by its own rules: of those that match and that a flag would help the first
 /// ones, and the dead ones before them.
-fn to_redrive<'a>(letters: &'a [DeadLetter], filter: &Filter, limit: Option<u32>) -> Selected<'a> {
+fn to_redrive<'a>(looked: &'a Looked, filter: &Filter, limit: Option<u32>) -> Selected<'a> {
     let (mut matching, mut affected) = (Vec::new(), Vec::new());
     let limit = limit.map_or(usize::MAX, |limit| limit as usize);
-    for aggregate in by_aggregate(letters) {
+    for aggregate in by_aggregate(&looked.letters) {
         let helped = aggregate
             .iter()
             .enumerate()
@@ -190,20 +217,21 @@ fn to_redrive<'a>(letters: &'a [DeadLetter], filter: &Filter, limit: Option<u32>
         }
         matching.extend(chosen.into_iter().map(|(_, letter)| letter));
     }
-    Selected { matching, affected }
+    let more = looked.more && matching.len() < limit;
+    Selected { matching, affected, more }
 }
 
 /// What the store would discard: those that match, and with their successors what is parked behind the
 /// dead ones of them.
 fn to_discard<'a>(
-    letters: &'a [DeadLetter],
+    looked: &'a Looked,
     filter: &Filter,
     limit: Option<u32>,
     with_successors: bool,
 ) -> Selected<'a> {
     let (mut matching, mut affected) = (Vec::new(), Vec::new());
     let limit = limit.map_or(usize::MAX, |limit| limit as usize);
-    for aggregate in by_aggregate(letters) {
+    for aggregate in by_aggregate(&looked.letters) {
         let mut behind = false;
         for letter in aggregate {
             let chosen = matching.len() < limit && filter.matches(letter);
@@ -219,7 +247,8 @@ fn to_discard<'a>(
             }
         }
     }
-    Selected { matching, affected }
+    let more = looked.more && matching.len() < limit;
+    Selected { matching, affected, more }
 }
 
 fn ids(letters: &[&DeadLetter]) -> Vec<EventId> {
@@ -232,31 +261,65 @@ fn of_events(ids: &[EventId]) -> DeadLetterQuery {
     query
 }
 
-fn redriven(args: &Redrive, count: u64, shown: &[&DeadLetter]) -> Result<(), CliError> {
+/// Says what a redrive did, or would do; `selected` is what was looked for here and not by the store.
+fn redriven(args: &Redrive, count: u64, selected: Option<&Selected<'_>>) -> Result<(), CliError> {
+    let more = selected.is_some_and(|selected| selected.more);
     if args.json {
-        return output::json(&json!({ "dry_run": args.dry_run, "flagged": count }));
+        return output::json(
+            &json!({ "dry_run": args.dry_run, "flagged": count, "complete": !more }),
+        );
     }
-    show(shown)?;
+    if args.dry_run {
+        show(selected)?;
+    }
     output::line(match args.dry_run {
         true => format!("{count} would be flagged for the relay to publish"),
         false => format!("{count} flagged for the relay to publish"),
-    })
+    })?;
+    if more { output::line(beyond()) } else { Ok(()) }
 }
 
-fn discarded_some(args: &Discard, count: u64, shown: &[&DeadLetter]) -> Result<(), CliError> {
+/// As [`redriven`], of a discard.
+fn discarded_some(
+    args: &Discard,
+    count: u64,
+    selected: Option<&Selected<'_>>,
+) -> Result<(), CliError> {
+    let more = selected.is_some_and(|selected| selected.more);
     if args.json {
-        return output::json(&json!({ "dry_run": args.dry_run, "discarded": count }));
+        return output::json(
+            &json!({ "dry_run": args.dry_run, "discarded": count, "complete": !more }),
+        );
     }
-    show(shown)?;
+    if args.dry_run {
+        show(selected)?;
+    }
     output::line(match args.dry_run {
         true => format!("{count} would be discarded"),
         false => format!("{count} discarded"),
-    })
+    })?;
+    if more { output::line(beyond()) } else { Ok(()) }
 }
 
-/// The first of them.
-fn show(letters: &[&DeadLetter]) -> Result<(), CliError> {
+/// That this is not all there is.
+fn beyond() -> String {
+    format!(
+        "only the first {LOOKED_THROUGH} letters were looked through, and there are more: say which with \
+         --aggregate or --event"
+    )
+}
+
+/// The first of them, and how many others there are.
+fn show(selected: Option<&Selected<'_>>) -> Result<(), CliError> {
+    let letters = selected.map_or(&[][..], |selected| &selected.affected);
     let views: Vec<_> =
-        letters.iter().take(20).map(|letter| LetterView::of_outbox(letter)).collect();
-    if views.is_empty() { Ok(()) } else { view::print(&views) }
+        letters.iter().take(SHOWN).map(|letter| LetterView::of_outbox(letter)).collect();
+    if views.is_empty() {
+        return Ok(());
+    }
+    view::print(&views)?;
+    match letters.len() - views.len() {
+        0 => Ok(()),
+        others => output::line(format!("and {others} more")),
+    }
 }

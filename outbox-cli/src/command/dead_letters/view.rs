@@ -52,7 +52,7 @@ impl LetterView {
             attempts: letter.attempts,
             failed_at: letter.failed_at,
             error_kind: None,
-            error: letter.reason.clone().or(unreadable),
+            error: why(letter.reason.as_deref(), unreadable),
             position: Some(letter.position),
             consumer: None,
             at: None,
@@ -118,6 +118,14 @@ impl LetterView {
     }
 }
 
+/// Why it was given up on, and why its row can't be read.
+fn why(reason: Option<&str>, unreadable: Option<String>) -> Option<String> {
+    match (reason, unreadable) {
+        (Some(reason), Some(unreadable)) => Some(format!("{reason}; unreadable: {unreadable}")),
+        (reason, unreadable) => reason.map(str::to_owned).or(unreadable),
+    }
+}
+
 /// Prints a table.
 pub(super) fn print(letters: &[LetterView]) -> Result<(), CliError> {
     let row = |letter: &LetterView| {
@@ -144,4 +152,17 @@ pub(super) fn print(letters: &[LetterView]) -> Result<(), CliError> {
 
 pub(super) fn time(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unreadable_row_says_why_it_was_given_up_on_and_why_it_is_unreadable() {
+        let why = |reason, unreadable: Option<&str>| why(reason, unreadable.map(str::to_owned));
+        assert_eq!(why(Some("no"), None).as_deref(), Some("no"));
+        assert_eq!(why(None, Some("no id")).as_deref(), Some("no id"));
+        assert_eq!(why(Some("no"), Some("no id")).as_deref(), Some("no; unreadable: no id"));
+    }
 }

@@ -19,8 +19,20 @@ use crate::{
 
 pub(super) async fn plan(config: &Config, args: &TopicsPlan) -> Result<(), CliError> {
     let plan = Plan::make(config, &args.seed).await?;
+    if plan.has_refusals() {
+        plan.print(args.seed.json, "refused")?;
+        return Err(CliError::Refused(
+            "`relaybox topics apply` would change nothing: what is marked ! can't be done safely"
+                .to_owned(),
+        ));
+    }
     plan.print(args.seed.json, "planned")?;
-    plan.refusals()?;
+    if !args.seed.json {
+        output::line(match plan.has_changes() {
+            true => "nothing was changed; `relaybox topics apply` does it",
+            false => "nothing to be done",
+        })?;
+    }
     if args.check && plan.has_changes() {
         return Err(CliError::Refused(
             "there is something to be done: `relaybox topics apply`".into(),
@@ -31,14 +43,26 @@ pub(super) async fn plan(config: &Config, args: &TopicsPlan) -> Result<(), CliEr
 
 pub(super) async fn apply(config: &Config, args: &TopicsApply) -> Result<(), CliError> {
     let plan = Plan::make(config, &args.seed).await?;
-    if let Err(refused) = plan.refusals() {
-        plan.print(args.seed.json, "refused")?;
-        return Err(refused);
+    let json = args.seed.json;
+    if plan.has_refusals() {
+        plan.print(json, "refused")?;
+        return Err(CliError::Refused(
+            "nothing was changed: what is marked ! can't be done safely".to_owned(),
+        ));
     }
-    // Topics first: nobody needs a subject without its topic.
-    plan.broker.apply(config).await?;
-    plan.subjects.apply(config).await?;
-    plan.print(args.seed.json, "applied")
+    if json {
+        let mut done = Vec::new();
+        let said = |what: &str| {
+            done.push(what.to_owned());
+            Ok(())
+        };
+        let applied = plan.apply(config, said).await;
+        plan.print_json(if applied.is_ok() { "applied" } else { "failed" }, &done)?;
+        return applied;
+    }
+    plan.print(false, "planned")?;
+    plan.apply(config, |done| output::line(output::printable(done))).await?;
+    output::line(if plan.has_changes() { "done" } else { "nothing to be done" })
 }
 
 /// What would be done.
@@ -66,32 +90,43 @@ impl Plan {
         self.broker.has_changes() || self.subjects.has_changes()
     }
 
-    fn refusals(&self) -> Result<(), CliError> {
-        if self.broker.has_refusals() || self.subjects.has_refusals() {
-            return Err(CliError::Refused(
-                "nothing was changed: what is marked ! can't be done safely".to_owned(),
-            ));
+    fn has_refusals(&self) -> bool {
+        self.broker.has_refusals() || self.subjects.has_refusals()
+    }
+
+    /// Makes it so, and says after each part what is done: a later one may fail.
+    async fn apply(
+        &self,
+        config: &Config,
+        mut said: impl FnMut(&str) -> Result<(), CliError> + Send,
+    ) -> Result<(), CliError> {
+        // Topics first: nobody needs a subject without its topic.
+        if self.broker.has_changes() {
+            self.broker.apply(config).await?;
+            said("the topics are as they should be")?;
         }
-        Ok(())
+        self.subjects.apply(config, said).await
     }
 
     fn print(&self, json: bool, outcome: &'static str) -> Result<(), CliError> {
         if json {
-            return output::json(&json!({
-                "outcome": outcome,
-                "changes": self.has_changes(),
-                "topics": self.broker.json(),
-                "subjects": self.subjects.json(),
-            }));
+            return self.print_json(outcome, &[]);
         }
         let diff = [self.broker.diff(), self.subjects.diff()];
         for part in diff.iter().filter(|part| !part.is_empty()) {
             output::line(output::printable(part))?;
         }
-        output::line(match (self.has_changes(), outcome) {
-            (false, _) => "nothing to be done",
-            (true, "applied") => "done",
-            (true, _) => "nothing was changed; `relaybox topics apply` does it",
-        })
+        Ok(())
+    }
+
+    /// `done` is what was done of it.
+    fn print_json(&self, outcome: &'static str, done: &[String]) -> Result<(), CliError> {
+        output::json(&json!({
+            "outcome": outcome,
+            "changes": self.has_changes(),
+            "topics": self.broker.json(),
+            "subjects": self.subjects.json(),
+            "done": done,
+        }))
     }
 }

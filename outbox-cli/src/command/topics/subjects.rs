@@ -130,7 +130,12 @@ impl SubjectsPlan {
         Ok(Self { planned })
     }
 
-    pub(super) async fn apply(&self, config: &Config) -> Result<(), CliError> {
+    /// Registers them, and says after each what is done.
+    pub(super) async fn apply(
+        &self,
+        config: &Config,
+        mut said: impl FnMut(&str) -> Result<(), CliError> + Send,
+    ) -> Result<(), CliError> {
         if !self.has_changes() {
             return Ok(());
         }
@@ -152,6 +157,9 @@ impl SubjectsPlan {
                     }
                     Step::Refused { .. } => {}
                 }
+            }
+            if !steps.is_empty() {
+                said(&format!("the subject {name} is as it should be"))?;
             }
         }
         Ok(())

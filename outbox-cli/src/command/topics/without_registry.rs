@@ -18,7 +18,11 @@ impl SubjectsPlan {
         Err(CliError::Feature { feature: "registry", what: "a subject" })
     }
 
-    pub(super) async fn apply(&self, _: &Config) -> Result<(), CliError> {
+    pub(super) async fn apply(
+        &self,
+        _: &Config,
+        _: impl FnMut(&str) -> Result<(), CliError> + Send,
+    ) -> Result<(), CliError> {
         Ok(())
     }
 
