@@ -6,7 +6,10 @@ use apache_avro::AvroSchema;
 use relaybox_core::{Error, ErrorKind, Result, SchemaFingerprint, StoredSchema};
 use sha2::{Digest, Sha256};
 
-use crate::model::{Model, Name};
+use crate::{
+    model::{Model, Name},
+    plan::check_defaults,
+};
 
 /// An Avro schema with its full text and the fingerprint of that text.
 ///
@@ -29,8 +32,9 @@ impl EventSchema {
     /// Parses a schema's text.
     ///
     /// # Errors
-    /// [`ErrorKind::Decode`] when it is no Avro schema, [`ErrorKind::TooLarge`] when it is larger than 512
-    /// KiB or nests deeper than any should: texts from elsewhere are parsed, too.
+    /// [`ErrorKind::Decode`] when it is no Avro schema, or a field's default is no value of its type;
+    /// [`ErrorKind::TooLarge`] when it is larger than 512 KiB or nests deeper than any should: texts from
+    /// elsewhere are parsed, too.
     ///
     /// ```
     /// use relaybox_avro::EventSchema;
@@ -42,7 +46,14 @@ impl EventSchema {
     /// # Ok::<(), relaybox_core::Error>(())
     /// ```
     pub fn parse(text: impl Into<String>) -> Result<Self> {
-        let text = text.into();
+        let schema = Self::of_others(text.into())?;
+        check_defaults(schema.model())?;
+        Ok(schema)
+    }
+
+    /// Parses the text of a schema that others wrote and a registry took. Defaults that are wrong keep
+    /// nobody from reading what was written with it.
+    pub(crate) fn of_others(text: String) -> Result<Self> {
         let model = Model::parse(&text)?;
         let fingerprint = SchemaFingerprint::from_bytes(Sha256::digest(text.as_bytes()).into());
         Ok(Self { inner: Arc::new(Inner { text, fingerprint, model }) })

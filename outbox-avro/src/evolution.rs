@@ -32,7 +32,7 @@ pub enum Compatibility {
 
 impl Compatibility {
     /// Every mode.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: &'static [Self] = &[
         Self::None,
         Self::Backward,
         Self::BackwardTransitive,
@@ -85,7 +85,7 @@ impl FromStr for Compatibility {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|mode| mode.as_str().eq_ignore_ascii_case(text)).ok_or_else(
+        Self::ALL.iter().copied().find(|mode| mode.as_str().eq_ignore_ascii_case(text)).ok_or_else(
             || {
                 Error::new(ErrorKind::Invalid, "read a compatibility mode").detail(
                     "it is none of NONE, BACKWARD, FORWARD and FULL, with or without _TRANSITIVE",
@@ -172,7 +172,10 @@ impl Evolution {
             } else if mode.is_backward() && !self.removed_fields {
                 let issues = issues(new, old);
                 let removed = issues.iter().filter(|issue| {
-                    matches!(issue.problem, Problem::Missing { renamed_to: None, .. })
+                    matches!(
+                        issue.problem,
+                        Problem::Missing { renamed_to: None, .. } | Problem::TooLarge(_)
+                    )
                 });
                 found.extend(removed.map(Incompatibility::forward));
             }
@@ -265,6 +268,7 @@ fn common(problem: &Problem, reading: &str) -> String {
         Problem::Default { field, record } => {
             format!("the default of field {field:?} of {record} is no value of its type")
         }
+        Problem::TooLarge(why) => format!("they can't be compared: {why} (reading {reading})"),
         other => format!("{other:?}"),
     }
 }
@@ -275,7 +279,7 @@ fn issues(writer: &EventSchema, reader: &EventSchema) -> Vec<Issue> {
         Err(error) => vec![Issue {
             path: String::new(),
             place: String::new(),
-            problem: Problem::Mismatch(error.to_string()),
+            problem: Problem::TooLarge(error.to_string()),
         }],
     }
 }
@@ -286,21 +290,27 @@ impl fmt::Display for Incompatibility {
     }
 }
 
+/// How many things a message has.
+const MAX_SHOWN: usize = 20;
+
 /// A new schema can't follow the earlier ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Incompatible {
     /// The mode it was checked by.
     pub compatibility: Compatibility,
-    /// Everything that is wrong; at least one.
+    /// What is wrong, at least one; of each kind of thing a hundred at most for each earlier schema.
     pub found: Vec<Incompatibility>,
 }
 
 impl fmt::Display for Incompatible {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the new schema is not compatible ({})", self.compatibility)?;
-        for (nth, found) in self.found.iter().enumerate() {
+        for (nth, found) in self.found.iter().take(MAX_SHOWN).enumerate() {
             write!(f, "{} {found}", if nth == 0 { ":" } else { ";" })?;
+        }
+        if self.found.len() > MAX_SHOWN {
+            write!(f, "; and more")?;
         }
         Ok(())
     }

@@ -1,15 +1,11 @@
 //! Building an `AvroCodec`.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Arc, RwLock},
-};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use apache_avro::AvroSchema;
 use relaybox_core::{DomainEvent, Error, ErrorKind, EventType, Result, SchemaFingerprint};
 
-use super::{AvroCodec, Inner, fetch::Fetch, own::OwnSchema};
+use super::{AvroCodec, Inner, fetch::Fetch, own::OwnSchema, plans::Plans};
 use crate::{AvroLimits, EventSchema, SchemaSource, WriterSchemas};
 
 /// Builds an [`AvroCodec`].
@@ -107,7 +103,7 @@ impl AvroCodecBuilder {
     pub fn build(self) -> AvroCodec {
         let Self { events, known, writers, source, limits } = self;
         let fetch = Fetch::new(source, writers);
-        let plans = RwLock::default();
+        let plans = Plans::default();
         AvroCodec { inner: Arc::new(Inner { events, known, fetch, limits, plans }) }
     }
 }

@@ -102,7 +102,7 @@ impl Fetch {
     }
 
     async fn ask(self, source: Arc<dyn SchemaSource>, id: u32) -> Result<(), Failure> {
-        let answer = source.schema_by_id(id).await.and_then(EventSchema::parse);
+        let answer = source.schema_by_id(id).await.and_then(EventSchema::of_others);
         let mut state = self.state();
         state.flights.remove(&id);
         match answer {

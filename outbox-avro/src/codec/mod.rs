@@ -4,12 +4,9 @@ mod builder;
 mod content_type;
 mod fetch;
 mod own;
+mod plans;
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use futures::future::BoxFuture;
 use relaybox_core::{
@@ -20,7 +17,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 pub use builder::AvroCodecBuilder;
 
-use self::{content_type::ContentType, fetch::Fetch, own::OwnSchema};
+use self::{content_type::ContentType, fetch::Fetch, own::OwnSchema, plans::Plans};
 use crate::{
     AvroLimits, EventSchema,
     plan::{Plan, compile, run},
@@ -75,14 +72,8 @@ struct Inner {
     known: HashMap<SchemaFingerprint, EventSchema>,
     fetch: Fetch,
     limits: AvroLimits,
-    plans: RwLock<HashMap<Pair, Arc<Plan>>>,
+    plans: Plans,
 }
-
-/// The writer's and the reader's schema.
-type Pair = (SchemaFingerprint, SchemaFingerprint);
-
-/// How many pairs of schemas are remembered.
-const MAX_PLANS: usize = 4096;
 
 impl AvroCodec {
     /// Starts without schemas, with the default limits and no registry.
@@ -193,17 +184,7 @@ impl Inner {
         if pair.0 == pair.1 {
             return Ok(Arc::clone(own.plan()));
         }
-        if let Some(plan) = self.plans.read().unwrap_or_else(PoisonError::into_inner).get(&pair) {
-            return Ok(Arc::clone(plan));
-        }
-        let (plan, _) = compile(writer.model(), own.schema().model())?;
-        let plan = Arc::new(plan);
-        let mut plans = self.plans.write().unwrap_or_else(PoisonError::into_inner);
-        if plans.len() >= MAX_PLANS {
-            plans.clear();
-        }
-        plans.insert(pair, Arc::clone(&plan));
-        Ok(plan)
+        self.plans.get(pair, || compile(writer.model(), own.schema().model()).map(|(plan, _)| plan))
     }
 }
 

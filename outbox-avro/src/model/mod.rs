@@ -6,11 +6,13 @@
 mod name;
 mod parse;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashMap};
 
 use serde_json::Value;
 
 pub(crate) use name::Name;
+#[cfg(feature = "registry")]
+pub(crate) use parse::MAX_TEXT;
 
 /// A parsed schema.
 pub(crate) struct Model {
@@ -49,6 +51,8 @@ pub(crate) enum Kind {
 pub(crate) struct EnumType {
     pub(crate) name: Name,
     pub(crate) symbols: Vec<String>,
+    /// Where each of them stands.
+    pub(crate) indexes: HashMap<String, u32>,
     /// What a reader takes an unknown symbol for.
     pub(crate) default: Option<String>,
 }
@@ -128,10 +132,17 @@ impl Kind {
     }
 }
 
+impl EnumType {
+    /// The place of a symbol.
+    pub(crate) fn index(&self, symbol: &str) -> Option<u32> {
+        self.indexes.get(symbol).copied()
+    }
+}
+
 impl RecordType {
-    /// The field with this name.
-    pub(crate) fn field(&self, name: &str) -> Option<&Field> {
-        self.fields.iter().find(|field| field.name == name)
+    /// How many names its fields have, with their aliases.
+    pub(crate) fn count(&self) -> usize {
+        self.fields.iter().map(|field| 1 + field.aliases.len()).sum()
     }
 }
 

@@ -32,6 +32,11 @@ impl Name {
         namespace_of(&self.full)
     }
 
+    /// How many names it is, with its aliases.
+    pub(crate) fn count(&self) -> usize {
+        1 + self.aliases.len()
+    }
+
     /// Whether a reader's type of this name reads what a type called `writer` wrote: the specification
     /// compares unqualified names, and the reader's aliases in full.
     pub(crate) fn reads(&self, writer: &Name) -> bool {

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// How long a schema's text may be, in bytes.
-const MAX_TEXT: usize = 512 * 1024;
+pub(crate) const MAX_TEXT: usize = 512 * 1024;
 /// How deep definitions may stand within each other. (serde_json itself stops at 128 brackets.)
 const MAX_NESTING: usize = 48;
 /// How many types a schema may use.
@@ -194,6 +194,7 @@ impl Parser {
         }
         let of = EnumType {
             name,
+            indexes: symbols.iter().map(|symbol| (*symbol).to_owned()).zip(0..).collect(),
             symbols: symbols.into_iter().map(str::to_owned).collect(),
             default: default.map(str::to_owned),
         };

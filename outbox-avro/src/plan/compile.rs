@@ -2,18 +2,17 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use relaybox_core::{Error, ErrorKind, Result};
+use relaybox_core::Result;
 
 use super::{
     Issue, Plan, Problem, Step, StepId,
+    budget::Budget,
     matching::{best_branch, candidate, means_the_same},
     place::{Place, PlacePart},
 };
 use crate::model::{EnumType, Field, Kind, Model, Name, RecordType, TypeId};
 
-/// How many steps a plan may have: pairs of types that meet.
-const MAX_STEPS: usize = 50_000;
-/// How many issues are worth telling.
+/// How many issues of a class are worth telling.
 const MAX_ISSUES: usize = 100;
 /// How many parts of a path are worth telling.
 const MAX_PATH: usize = 32;
@@ -21,7 +20,7 @@ const MAX_PATH: usize = 32;
 /// Makes the plan by which `reader` reads what `writer` wrote, and says what of it can't be read.
 ///
 /// # Errors
-/// [`ErrorKind::TooLarge`] when the pair needs more steps than any should.
+/// [`ErrorKind::TooLarge`] when the pair needs more steps, comparisons or defaults than any should.
 pub(crate) fn compile(writer: &Model, reader: &Model) -> Result<(Plan, Vec<Issue>)> {
     let mut compiler = Compiler {
         writer,
@@ -30,23 +29,23 @@ pub(crate) fn compile(writer: &Model, reader: &Model) -> Result<(Plan, Vec<Issue
         pairs: HashMap::new(),
         skipped: HashMap::new(),
         todo: VecDeque::new(),
+        encoded: HashMap::new(),
         issues: Vec::new(),
+        told: [0; Problem::CLASSES],
         places: vec![Place { parent: 0, part: PlacePart::Top }],
         here: 0,
-        overflow: false,
+        budget: Budget::default(),
     };
     compiler.plan.root = compiler.pair(writer.root(), reader.root());
     while let Some(task) = compiler.todo.pop_front() {
-        if compiler.overflow {
-            return Err(Error::new(ErrorKind::TooLarge, "resolve an Avro schema")
-                .detail(format!("it takes more than {MAX_STEPS} steps")));
-        }
+        compiler.budget.check()?;
         compiler.here = task.place;
         compiler.plan.steps[task.step] = match task.reader {
             Some(reader) => compiler.resolve(task.writer, reader),
             None => compiler.skipping(task.writer),
         };
     }
+    compiler.budget.check()?;
     Ok((compiler.plan, compiler.issues))
 }
 
@@ -57,11 +56,14 @@ pub(super) struct Compiler<'a> {
     pairs: HashMap<(TypeId, TypeId), StepId>,
     pub(super) skipped: HashMap<TypeId, StepId>,
     todo: VecDeque<Task>,
+    /// The reader's fields whose defaults were encoded: which of the plan's it is, unless it is none.
+    pub(super) encoded: HashMap<*const Field, Option<usize>>,
     issues: Vec<Issue>,
+    told: [usize; Problem::CLASSES],
     places: Vec<Place<'a>>,
     /// Where the types of the task at hand stand.
     here: usize,
-    overflow: bool,
+    pub(super) budget: Budget,
 }
 
 /// A step to be made. One after the other, not one within the other: a hostile schema can nest types
@@ -102,7 +104,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn put(&mut self, step: Step) -> StepId {
-        self.overflow |= self.plan.steps.len() >= MAX_STEPS;
+        self.budget.step();
         self.plan.steps.push(step);
         self.plan.steps.len() - 1
     }
@@ -192,28 +194,35 @@ impl<'a> Compiler<'a> {
             });
             return Step::Union(steps.collect());
         };
-        let steps = branches.iter().enumerate().map(|(index, branch)| {
-            match best_branch((writer, *branch), (reader, readers)) {
+        let steps =
+            branches.iter().enumerate().map(|(index, branch)| match self.best(*branch, readers) {
                 Some(best) => {
                     self.plan.same &= best == index;
                     self.read_branch(*branch, best, readers)
                 }
                 None => self.no_branch(*branch),
-            }
-        });
+            });
         Step::Union(steps.collect())
     }
 
     /// The reader has a union where the writer has none.
     fn plan_branch(&mut self, w: TypeId, readers: &[TypeId]) -> Step {
         self.plan.same = false;
-        match best_branch((self.writer, w), (self.reader, readers)) {
+        match self.best(w, readers) {
             Some(best) => Step::Into(index(best), self.pair(w, readers[best])),
             None => self.mismatch(format!(
                 "{} can't be read as any type of the reader's union",
                 self.writer.of(w).kind.described()
             )),
         }
+    }
+
+    fn best(&mut self, w: TypeId, readers: &[TypeId]) -> Option<usize> {
+        self.budget.check().ok()?;
+        let reader = self.reader;
+        let names = readers.iter().map(|id| reader.of(*id).kind.name().map_or(1, Name::count));
+        let enough = self.budget.work(names.sum());
+        enough.then(|| best_branch((self.writer, w), (reader, readers))).flatten()
     }
 
     fn read_branch(&mut self, w: TypeId, best: usize, readers: &[TypeId]) -> StepId {
@@ -224,15 +233,17 @@ impl<'a> Compiler<'a> {
     fn no_branch(&mut self, w: TypeId) -> StepId {
         let described = self.writer.of(w).kind.described();
         self.issue(Problem::Branch(described.to_string()));
-        self.put(Step::Fail(format!("the reader has no place for {described} here").into()))
+        let fail = self.fail(format!("the reader has no place for {described} here"));
+        self.put(fail)
     }
 
     fn symbols(&mut self, w: &EnumType, r: &EnumType) -> Step {
         self.names(&w.name, &r.name);
-        let known: HashMap<_, _> = r.symbols.iter().zip(0_u32..).collect();
-        let default = r.default.as_ref().and_then(|default| known.get(default).copied());
-        let map: Box<[_]> =
-            w.symbols.iter().map(|symbol| known.get(symbol).copied().or(default)).collect();
+        if !self.budget.work(w.symbols.len()) {
+            return Step::Null;
+        }
+        let default = r.default.as_ref().and_then(|default| r.index(default));
+        let map: Box<[_]> = w.symbols.iter().map(|symbol| r.index(symbol).or(default)).collect();
         let missing = w.symbols.iter().zip(&map).filter(|(_, to)| to.is_none());
         let missing: Vec<_> = missing.map(|(symbol, _)| symbol.clone()).take(10).collect();
         if !missing.is_empty() {
@@ -244,7 +255,8 @@ impl<'a> Compiler<'a> {
 
     /// Names that differ are told, and read all the same: an event type says what an event is.
     pub(super) fn names(&mut self, w: &Name, r: &Name) {
-        if !r.reads(w) {
+        if self.budget.work(r.count()) && !r.reads(w) {
+            self.budget.text(w.full().len() + r.full().len());
             self.issue(Problem::Renamed { writer: w.to_string(), reader: r.to_string() });
         }
     }
@@ -254,6 +266,11 @@ impl<'a> Compiler<'a> {
         let why = if place.is_empty() { why } else { format!("{place}: {why}") };
         self.plan.same = false;
         self.issue(Problem::Mismatch(why.clone()));
+        self.fail(why)
+    }
+
+    pub(super) fn fail(&mut self, why: String) -> Step {
+        self.budget.text(why.len());
         Step::Fail(why.into())
     }
 
@@ -271,8 +288,12 @@ impl<'a> Compiler<'a> {
     }
 
     fn issue(&mut self, problem: Problem) {
-        if self.issues.len() < MAX_ISSUES {
-            self.issues.push(Issue { path: self.path(), place: self.place(), problem });
+        let told = &mut self.told[problem.class()];
+        if *told < MAX_ISSUES {
+            *told += 1;
+            let (path, place) = (self.path(), self.place());
+            self.budget.text(path.len() + place.len());
+            self.issues.push(Issue { path, place, problem });
         }
     }
 

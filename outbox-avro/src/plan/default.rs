@@ -1,8 +1,9 @@
 //! The default of a field, as a datum.
 
+use relaybox_core::{Error, ErrorKind, Result};
 use serde_json::{Map, Value};
 
-use super::Encoded;
+use super::{Encoded, budget::MAX_DEFAULTS};
 use crate::model::{Kind, Model, RecordType, TypeId};
 
 /// How deep a default may nest: a record's default may take the defaults of its own fields, and so on.
@@ -12,11 +13,54 @@ const MAX_DATUM: usize = 64 * 1024;
 /// How many values it may hold.
 const MAX_VALUES: usize = 16 * 1024;
 
-/// Encodes a default; `None` when it is no value of the type, or larger than any should be.
-pub(super) fn encode(model: &Model, of: TypeId, json: &Value) -> Option<Encoded> {
+/// How many values all defaults of a schema may hold.
+const MAX_ALL_VALUES: usize = 1_000_000;
+/// How much of a name goes into a message, in characters.
+const MAX_QUOTED: usize = 100;
+
+/// Encodes a default; `None` when it is no value of the type, or larger than any should be. Says how many
+/// values were gone over for it, too.
+pub(super) fn encode(model: &Model, of: TypeId, json: &Value) -> (Option<Encoded>, usize) {
     let mut encoded = Encoded { datum: Vec::new(), values: 0 };
-    put(model, of, json, &mut encoded, 0)?;
-    Some(encoded)
+    let put = put(model, of, json, &mut encoded, 0);
+    let values = encoded.values;
+    (put.map(|()| encoded), values)
+}
+
+/// Checks the defaults of a schema's fields: the first reader that needs one would find out otherwise.
+///
+/// # Errors
+/// [`ErrorKind::Decode`] when one is no value of its field's type, [`ErrorKind::TooLarge`] when they are
+/// larger in all than any should be.
+pub(crate) fn check_defaults(model: &Model) -> Result<()> {
+    const CHECK: &str = "check the defaults of an Avro schema";
+    let (mut bytes, mut values) = (0, 0);
+    let records = model.types().filter_map(|of| match &of.kind {
+        Kind::Record(record) => Some(record),
+        _ => None,
+    });
+    for (record, field) in
+        records.flat_map(|record| record.fields.iter().map(move |field| (record, field)))
+    {
+        let Some(json) = &field.default else { continue };
+        let (encoded, gone_over) = encode(model, field.of, json);
+        let Some(encoded) = encoded else {
+            let quoted = |name: &str| name.chars().take(MAX_QUOTED).collect::<String>();
+            return Err(Error::new(ErrorKind::Decode, CHECK).detail(format!(
+                "the default of field {:?} of {} is no value of its type, or is too large or deep",
+                quoted(&field.name),
+                quoted(record.name.full())
+            )));
+        };
+        bytes += encoded.datum.len();
+        values += gone_over;
+        if bytes > MAX_DEFAULTS || values > MAX_ALL_VALUES {
+            return Err(Error::new(ErrorKind::TooLarge, CHECK).detail(format!(
+                "its defaults have more than {MAX_DEFAULTS} bytes or {MAX_ALL_VALUES} values in all"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn put(model: &Model, of: TypeId, json: &Value, to: &mut Encoded, depth: usize) -> Option<()> {
@@ -43,13 +87,14 @@ fn put(model: &Model, of: TypeId, json: &Value, to: &mut Encoded, depth: usize) 
         (Kind::String, Value::String(text)) => put_bytes(text.as_bytes(), &mut to.datum),
         (Kind::Bytes, Value::String(text)) => put_bytes(&code_points(text)?, &mut to.datum),
         (Kind::Fixed { size, .. }, Value::String(text)) => {
+            // A code point has two bytes at most.
+            (text.len() <= size.saturating_mul(2)).then_some(())?;
             let bytes = code_points(text)?;
             (bytes.len() == *size).then_some(())?;
             to.datum.extend(bytes);
         }
         (Kind::Enum(of), Value::String(symbol)) => {
-            let index = of.symbols.iter().position(|known| known == symbol)?;
-            put_long(i64::try_from(index).ok()?, &mut to.datum);
+            put_long(i64::from(of.index(symbol)?), &mut to.datum);
         }
         (Kind::Array(items), Value::Array(list)) => {
             put_count(list.len(), &mut to.datum);

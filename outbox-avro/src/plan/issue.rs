@@ -30,4 +30,26 @@ pub(crate) enum Problem {
     Branch(String),
     /// The default of the reader's field is no value of its type.
     Default { field: String, record: String },
+    /// To compare them takes too much: why.
+    TooLarge(String),
+}
+
+impl Problem {
+    /// How many classes there are.
+    pub(crate) const CLASSES: usize = 8;
+
+    /// Which one it is of. A mode of compatibility passes or refuses a class as a whole, so that one of
+    /// each is enough to decide.
+    pub(crate) fn class(&self) -> usize {
+        match self {
+            Self::Missing { renamed_to: None, .. } => 0,
+            Self::Missing { .. } => 1,
+            Self::Mismatch(_) => 2,
+            Self::Renamed { .. } => 3,
+            Self::Symbols { .. } => 4,
+            Self::Branch(_) => 5,
+            Self::Default { .. } => 6,
+            Self::TooLarge(_) => 7,
+        }
+    }
 }

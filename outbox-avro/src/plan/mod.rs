@@ -5,6 +5,7 @@
 //! What comes out is a datum of the reader's schema, within the limits, that apache-avro can read into a
 //! value without a second thought.
 
+mod budget;
 mod compile;
 mod default;
 mod issue;
@@ -17,6 +18,7 @@ mod skip;
 use std::borrow::Cow;
 
 pub(crate) use compile::compile;
+pub(crate) use default::check_defaults;
 pub(crate) use issue::{Issue, Problem};
 pub(crate) use run::run;
 
@@ -27,6 +29,22 @@ pub(crate) struct Plan {
     root: StepId,
     /// Whether a payload comes out as it went in, if it comes out.
     same: bool,
+}
+
+impl Plan {
+    /// How much there is of it: steps with their parts, each a few dozen bytes.
+    pub(crate) fn weight(&self) -> usize {
+        let parts = self.steps.iter().map(|step| match step {
+            Step::Enum(symbols) => symbols.len(),
+            Step::Union(branches) => branches.len(),
+            Step::Record(members) => members.len(),
+            Step::Reordered { read, put } => read.len() + put.len(),
+            Step::Fail(why) => why.len() / 16,
+            _ => 0,
+        });
+        let defaults = self.defaults.iter().map(|default| default.datum.len() / 16);
+        self.steps.len() + parts.chain(defaults).sum::<usize>()
+    }
 }
 
 type StepId = usize;

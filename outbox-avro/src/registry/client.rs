@@ -21,8 +21,8 @@ const MAX_SUBJECT: usize = 1024;
 
 /// A client of a schema registry with Confluent's API: Confluent's own, Apicurio, Karapace, Redpanda.
 ///
-/// Every operation tries all URLs, several times, within the configured time. All of them may be
-/// repeated. Cheap to clone; the clones share the connections.
+/// Every question is asked of all URLs, several times, within the
+/// [configured time](RegistryConfig::timeout); some operations ask several. All of them may be repeated. Cheap to clone; the clones share the connections.
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), relaybox_core::Error> {
@@ -79,7 +79,7 @@ impl SchemaRegistry {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] when a URL is none, or a certificate or key can't be read. The error
-    /// contains neither.
+    /// names the file, and contains neither the URL nor what is in the file.
     pub fn new(config: RegistryConfig) -> Result<Self> {
         let transport = Transport::new(&config)?;
         let allows_removed_fields = config.allows_removed_fields;

@@ -17,6 +17,7 @@ use crate::{Compatibility, EventSchema, Evolution};
 
 /// Whether a schema may be a subject's next one, and if not, why.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
 #[non_exhaustive]
 pub struct CompatibilityVerdict {
     /// Whether it may.
@@ -114,7 +115,7 @@ impl SchemaRegistry {
                 continue;
             };
             let parsed = references::put_into(self, text, references).await;
-            match parsed.and_then(EventSchema::parse) {
+            match parsed.and_then(EventSchema::of_others) {
                 Ok(schema) => earlier.push(schema),
                 Err(error) if error.is_infrastructure() => return Err(error),
                 Err(error) => debug!(version, %error, "an earlier schema can't be read"),

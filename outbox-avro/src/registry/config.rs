@@ -91,14 +91,22 @@ impl RegistryConfig {
         self
     }
 
-    /// Sets how long an operation may take with all its requests and the waits between them; 8 s by
-    /// default. Keep it below a relay's lease.
+    /// Sets how long one question to the registry may take, with the tries at all URLs and the waits
+    /// between them; 8 s by default.
+    ///
+    /// Some operations ask several questions, one after the other:
+    /// [`check_compatibility`](super::SchemaRegistry::check_compatibility) one for each version that it
+    /// compares, [`schema_by_id`](super::SchemaRegistry::schema_by_id) one for each schema that is
+    /// referred to. And what one URL doesn't know, the others are asked for, each within
+    /// [`request_timeout`](Self::request_timeout). A relay waits for none of them:
+    /// see [`RegistryFraming::patience`](super::RegistryFraming::patience) and
+    /// [`search_timeout`](super::RegistryFraming::search_timeout).
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Sets how an operation is tried again when no URL gives an answer, and how often in all. By
+    /// Sets how a question is asked again when no URL gives an answer, and how often in all. By
     /// default three times, after 0.1 s and 0.2 s at most.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.retry = policy;

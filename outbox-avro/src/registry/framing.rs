@@ -9,7 +9,10 @@ use relaybox_core::{
 };
 use tracing::info;
 
-use super::{SchemaRegistry, SubjectStrategy, search::Searches};
+use super::{
+    SchemaRegistry, SubjectStrategy,
+    search::{Searches, Times},
+};
 use crate::EventSchema;
 
 pub(super) const OPERATION: &str = "frame an event";
@@ -49,7 +52,7 @@ const HEAD: usize = 5;
 #[must_use]
 pub struct RegistryFraming {
     search: Search,
-    patience: Duration,
+    times: Times,
     searches: Arc<Searches>,
 }
 
@@ -71,7 +74,8 @@ impl RegistryFraming {
             subjects: SubjectStrategy::default(),
             registers: true,
         };
-        Self { search, patience: Duration::from_secs(1), searches: Arc::default() }
+        let times = Times { patience: Duration::from_secs(1), search: Duration::from_secs(30) };
+        Self { search, times, searches: Arc::default() }
     }
 
     /// Sets how subjects are named; `{topic}-{record}` by default. Set it before the first event.
@@ -91,7 +95,15 @@ impl RegistryFraming {
     /// Sets how long an event waits for an id that is not known, and holds up those behind it; 1 s by
     /// default. The search goes on without it, and the next try finds what it found.
     pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+        self.times.patience = patience;
+        self
+    }
+
+    /// Sets how long the search for an id goes on, with all that it asks of store and registry; 30 s by
+    /// default. After that the next event of that schema begins another: a store that never answers
+    /// holds nothing back for longer than it is ill.
+    pub fn search_timeout(mut self, timeout: Duration) -> Self {
+        self.times.search = timeout;
         self
     }
 }
@@ -145,7 +157,7 @@ impl Framing for RegistryFraming {
             Some(id) => id,
             None => {
                 let begin = || self.search.clone().run(topic.clone(), fingerprint);
-                self.searches.wait(topic, fingerprint, self.patience, begin).await?
+                self.searches.wait(topic, fingerprint, self.times, begin).await?
             }
         };
         let mut framed = BytesMut::with_capacity(HEAD + envelope.payload.len());
@@ -163,7 +175,7 @@ impl fmt::Debug for RegistryFraming {
         f.debug_struct("RegistryFraming")
             .field("subjects", &self.search.subjects)
             .field("registers", &self.search.registers)
-            .field("patience", &self.patience)
+            .field("times", &self.times)
             .finish_non_exhaustive()
     }
 }

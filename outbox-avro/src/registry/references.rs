@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::SchemaRegistry;
+use crate::model::MAX_TEXT;
 
 /// How many other schemas one may refer to, all in all.
 const MAX_REFERENCES: usize = 64;
@@ -23,6 +24,10 @@ pub(super) struct Reference {
 }
 
 /// Puts what a schema refers to into its text, each type where it is first named.
+///
+/// # Errors
+/// [`ErrorKind::TooLarge`] when the texts have more bytes in all than one schema may: as JSON values they
+/// take many times that.
 pub(super) async fn put_into(
     registry: &SchemaRegistry,
     text: String,
@@ -31,6 +36,7 @@ pub(super) async fn put_into(
     if references.is_empty() {
         return Ok(text);
     }
+    let mut bytes = count(0, &text, &references)?;
     let mut waiting = VecDeque::from(references);
     let mut seen = HashSet::new();
     let mut definitions = HashMap::new();
@@ -44,6 +50,7 @@ pub(super) async fn put_into(
         let (text, more) = registry.referred(&reference, OPERATION).await?.ok_or_else(|| {
             invalid("it refers to a version of a subject that the registry doesn't know")
         })?;
+        bytes = count(bytes, &text, &more)?;
         waiting.extend(more);
         let definition = parse(&text)?;
         if let Some(name) = name_of(&definition, "") {
@@ -100,6 +107,19 @@ fn define(
         _ => {}
     }
     Ok(())
+}
+
+/// The bytes of all texts so far, with one more.
+fn count(bytes: usize, text: &str, references: &[Reference]) -> Result<usize> {
+    if references.len() > MAX_REFERENCES {
+        return Err(invalid("it refers to too many others"));
+    }
+    let bytes = bytes + text.len();
+    if bytes > MAX_TEXT {
+        return Err(Error::new(ErrorKind::TooLarge, OPERATION)
+            .detail(format!("it has more than {MAX_TEXT} bytes with all that it refers to")));
+    }
+    Ok(bytes)
 }
 
 fn parse(text: &str) -> Result<Value> {

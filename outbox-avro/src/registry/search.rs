@@ -19,6 +19,15 @@ pub(super) struct Searches(RwLock<HashMap<TopicName, HashMap<SchemaFingerprint, 
 /// Nothing until it is over.
 type Search = watch::Receiver<Option<Result<u32, Failure>>>;
 
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    /// One event waits for a search.
+    pub(super) patience: Duration,
+    /// A search goes on. Then the next event begins another.
+    pub(super) search: Duration,
+}
+
 /// How many are kept. Each is of a schema that a service stored, so that more would be a mistake.
 const MAX_SEARCHES: usize = 10_000;
 
@@ -35,14 +44,14 @@ impl Searches {
         &self,
         topic: &TopicName,
         fingerprint: SchemaFingerprint,
-        patience: Duration,
+        times: Times,
         begin: impl FnOnce() -> F,
     ) -> Result<u32>
     where
         F: Future<Output = Result<u32>> + Send + 'static,
     {
-        let mut search = self.join(topic, fingerprint, begin);
-        let over = tokio::time::timeout(patience, search.wait_for(Option::is_some)).await;
+        let mut search = self.join(topic, fingerprint, times.search, begin);
+        let over = tokio::time::timeout(times.patience, search.wait_for(Option::is_some)).await;
         match over {
             Ok(Ok(found)) => match &*found {
                 Some(Ok(id)) => Ok(*id),
@@ -60,6 +69,7 @@ impl Searches {
         &self,
         topic: &TopicName,
         fingerprint: SchemaFingerprint,
+        limit: Duration,
         begin: impl FnOnce() -> F,
     ) -> Search
     where
@@ -76,7 +86,10 @@ impl Searches {
         let (result, search) = watch::channel(None);
         let work = begin();
         tokio::spawn(async move {
-            let found = work.await.map_err(|error| Failure::of(&error));
+            let found = tokio::time::timeout(limit, work)
+                .await
+                .unwrap_or_else(|_| Err(slow(limit)))
+                .map_err(|error| Failure::of(&error));
             // Nobody waits: then there is nobody to tell.
             let _ = result.send(Some(found));
         });
@@ -100,6 +113,12 @@ fn is_of_use(search: &Search) -> bool {
 
 fn unavailable(what: &'static str) -> Error {
     Error::new(ErrorKind::Unavailable, OPERATION).detail(what)
+}
+
+fn slow(limit: Duration) -> Error {
+    Error::new(ErrorKind::Timeout, OPERATION).detail(format!(
+        "the schema registry and the store of schemas did not give a schema's id within {limit:?}"
+    ))
 }
 
 /// An error that several may get.

@@ -8,6 +8,7 @@ use crate::EventSchema;
 ///
 /// The names are those of Confluent's serializers, so that tools and other languages find the same ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum SubjectStrategy {
     /// `{topic}-value`: a topic has one type of event, which evolves.
     TopicName,

@@ -1,6 +1,7 @@
 //! Encryption.
 
 use std::{
+    borrow::Cow,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -56,7 +57,8 @@ impl Tls {
             if let Some(path) = &self.ca_file {
                 for certificate in certificates(path)? {
                     trusted.add(certificate).map_err(|source| {
-                        invalid("a certificate authority is not valid").caused_by(source)
+                        invalid(format!("a certificate authority is not valid: {}", path.display()))
+                            .caused_by(source)
                     })?;
                 }
             }
@@ -70,25 +72,35 @@ impl Tls {
             return Ok(config.with_no_client_auth());
         };
         // rustls' own errors say what is wrong with a key, never what is in it.
-        let key = PrivateKeyDer::from_pem_file(key)
-            .map_err(|source| invalid("the key can't be read").caused_by(source))?;
-        config
-            .with_client_auth_cert(certificates(certificate)?, key)
-            .map_err(|source| invalid("certificate and key don't go together").caused_by(source))
+        let private = PrivateKeyDer::from_pem_file(key).map_err(|source| {
+            invalid(format!("the key can't be read: {}", key.display())).caused_by(source)
+        })?;
+        config.with_client_auth_cert(certificates(certificate)?, private).map_err(|source| {
+            invalid(format!(
+                "certificate and key don't go together: {} and {}",
+                certificate.display(),
+                key.display()
+            ))
+            .caused_by(source)
+        })
     }
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let unreadable = |source| invalid("a certificate file can't be read").caused_by(source);
-    let found: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(|source: rustls::pki_types::pem::Error| unreadable(source))?;
+    let found: Vec<_> =
+        CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|source| {
+            invalid(format!("a certificate file can't be read: {}", path.display()))
+                .caused_by(source)
+        })?;
     if found.is_empty() {
-        return Err(invalid("a certificate file has no certificate in PEM form"));
+        return Err(invalid(format!(
+            "a certificate file has no certificate in PEM form: {}",
+            path.display()
+        )));
     }
     Ok(found)
 }
 
-fn invalid(what: &'static str) -> Error {
+fn invalid(what: impl Into<Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::Invalid, CONFIGURE).detail(what)
 }

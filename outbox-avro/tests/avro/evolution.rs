@@ -2,6 +2,8 @@
 
 use relaybox_avro::{Compatibility, EventSchema, Evolution};
 
+use crate::hostile_schemas::hostile_pair;
+
 use Compatibility::{
     Backward, BackwardTransitive, Forward, ForwardTransitive, Full, FullTransitive,
 };
@@ -35,7 +37,7 @@ fn with(fields: &[&str]) -> EventSchema {
 
 #[test]
 fn a_nullable_field_with_a_default_passes_in_every_mode() {
-    for mode in Compatibility::ALL {
+    for &mode in Compatibility::ALL {
         assert_eq!(refused(mode, &with(&[ID]), &with(&[ID, DEVICE])), [""; 0], "{mode}");
     }
 }
@@ -66,7 +68,7 @@ fn a_removed_required_field_passes_where_all_consumers_are_deployed_first() {
 
 #[test]
 fn a_removed_field_with_a_default_passes() {
-    for mode in Compatibility::ALL {
+    for &mode in Compatibility::ALL {
         assert_eq!(refused(mode, &with(&[ID, DEVICE]), &with(&[ID])), [""; 0], "{mode}");
     }
 }
@@ -233,8 +235,54 @@ fn a_transitive_mode_counts_every_earlier_schema() {
 
 #[test]
 fn a_mode_is_read_as_a_registry_writes_it() {
-    for mode in Compatibility::ALL {
+    for &mode in Compatibility::ALL {
         assert_eq!(mode.to_string().parse::<Compatibility>().unwrap(), mode);
     }
     "SIDEWAYS".parse::<Compatibility>().unwrap_err();
+}
+
+/// A check that stops at a hundred findings may not stop before the one that counts.
+#[test]
+fn a_removed_field_is_found_behind_a_hundred_others_that_pass() {
+    let of = |count: usize, as_null: &str, nested: &str| {
+        let mut fields: Vec<_> =
+            (0..count).map(|at| format!(r#"{{"name": "f{at}", "type": {as_null}}}"#)).collect();
+        fields.push(format!(
+            r#"{{"name": "n", "type": {{"type": "record", "name": "N", "fields": [{nested}]}}}}"#
+        ));
+        schema(&fields.join(","))
+    };
+    for count in [0, 101, 1_000] {
+        let old =
+            of(count, r#""long""#, r#"{"name": "x", "type": "int"}, {"name": "y", "type": "int"}"#);
+        let new = of(count, r#"["null", "long"]"#, r#"{"name": "x", "type": "int"}"#);
+        let messages = refused(Backward, &old, &new);
+        assert_eq!(messages.len(), 1, "{count}: {messages:?}");
+        assert!(messages[0].starts_with("field \"y\" of com.acme.N was removed"), "{messages:?}");
+        Evolution::new(Backward).allow_removed_fields().check(&new, &[old]).unwrap();
+    }
+}
+
+/// Where one direction can't be compared, the answer is no.
+#[test]
+fn what_is_too_large_to_compare_is_not_compatible() {
+    let (one, many) = hostile_pair();
+    Evolution::new(Forward).check(&many, std::slice::from_ref(&one)).unwrap();
+    for (new, old) in [(&many, &one), (&one, &many)] {
+        let error = Evolution::new(Backward).check(new, std::slice::from_ref(old)).unwrap_err();
+        assert!(error.to_string().contains("it takes more than"), "{error:.400}");
+    }
+}
+
+#[test]
+fn a_message_of_very_many_findings_is_short() {
+    let of = |kind: &str| {
+        let fields: Vec<_> =
+            (0..1_000).map(|at| format!(r#"{{"name": "f{at}", "type": "{kind}"}}"#)).collect();
+        schema(&fields.join(","))
+    };
+    let error = Evolution::new(Backward).check(&of("int"), &[of("string")]).unwrap_err();
+    assert!(error.found.len() >= 100, "{}", error.found.len());
+    let shown = error.to_string();
+    assert!(shown.len() < 10_000 && shown.contains("and more"), "{shown:.400}");
 }

@@ -43,18 +43,93 @@ fn a_hostile_schema_is_refused() {
 
 #[test]
 fn a_default_that_never_ends_is_refused() {
-    let writer = r#"{"type": "record", "name": "R", "fields": []}"#;
-    let reader = r#"{"type": "record", "name": "R", "fields": [
+    let text = r#"{"type": "record", "name": "R", "fields": [
         {"name": "a", "type": ["null", "int"], "default": null},
         {"name": "me", "type": {"type": "record", "name": "Me", "fields": [
             {"name": "again", "type": "Me", "default": {}}]}, "default": {}}]}"#;
     on_a_small_stack(|| {
-        let (writer, reader) =
-            (EventSchema::parse(writer).unwrap(), EventSchema::parse(reader).unwrap());
-        let refused =
-            Evolution::new(Compatibility::Backward).check(&reader, &[writer]).unwrap_err();
-        assert_eq!(refused.found[0].path, "me");
+        let error = EventSchema::parse(text).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Decode);
+        assert!(shown(&error).contains("\"me\" of R"), "{}", shown(&error));
     });
+}
+
+#[test]
+fn a_default_that_is_not_of_its_type_is_refused_by_name() {
+    for (of, default) in [
+        (r#""int""#, r#""x""#),
+        (r#""int""#, "3000000000"),
+        (r#""string""#, "null"),
+        (r#"["null", "int"]"#, r#""null""#),
+        (r#"{"type": "array", "items": "int"}"#, r#"["x"]"#),
+        (r#"{"type": "enum", "name": "E", "symbols": ["A"]}"#, r#""B""#),
+        (r#"{"type": "fixed", "name": "F", "size": 2}"#, r#""abc""#),
+    ] {
+        let text = format!(
+            r#"{{"type": "record", "name": "R", "fields": [{{"name": "it", "type": {of}, "default": {default}}}]}}"#
+        );
+        let error = EventSchema::parse(text).expect_err(of);
+        assert_eq!(error.kind(), ErrorKind::Decode);
+        assert!(shown(&error).contains("field \"it\" of R"), "{}", shown(&error));
+    }
+}
+
+#[test]
+fn defaults_that_are_large_in_all_are_refused() {
+    let text = |count: usize| {
+        let fields: Vec<_> = (0..count)
+            .map(|at| format!(r#"{{"name": "f{at}", "type": "Big", "default": {{}}}}"#))
+            .collect();
+        format!(
+            r#"{{"type": "record", "name": "R", "fields": [
+                {{"name": "big", "type": {{"type": "record", "name": "Big", "fields": [
+                    {{"name": "text", "type": "string", "default": "{}"}}]}}}}, {}]}}"#,
+            "x".repeat(60_000),
+            fields.join(",")
+        )
+    };
+    EventSchema::parse(text(10)).unwrap();
+    let error = EventSchema::parse(text(20)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    assert!(shown(&error).contains("defaults"), "{}", shown(&error));
+}
+
+/// One large enum that meets many small ones: what is compared is their product.
+pub(crate) fn hostile_pair() -> (EventSchema, EventSchema) {
+    let symbols: Vec<_> = (0..10_000).map(|at| format!(r#""S{at}""#)).collect();
+    let one = |rest: &str| {
+        let fields: Vec<_> =
+            (1..1_000).map(|at| format!(r#"{{"name": "f{at}", "type": "E"}}"#)).collect();
+        format!(
+            r#"{{"type": "record", "name": "R", "fields": [{{"name": "f0", "type":
+                {{"type": "enum", "name": "E", "symbols": [{}]{rest}}}}}, {}]}}"#,
+            symbols.join(","),
+            fields.join(",")
+        )
+    };
+    let many: Vec<_> = (0..1_000)
+        .map(|at| {
+            format!(
+                r#"{{"name": "f{at}", "type":
+                    {{"type": "enum", "name": "n{at}.E", "symbols": ["S0"], "default": "S0"}}}}"#
+            )
+        })
+        .collect();
+    let many = format!(r#"{{"type": "record", "name": "R", "fields": [{}]}}"#, many.join(","));
+    (EventSchema::parse(one("")).unwrap(), EventSchema::parse(many).unwrap())
+}
+
+#[test]
+fn types_that_meet_in_too_many_pairs_end_in_a_typed_error() {
+    let (one, many) = hostile_pair();
+    let datum = vec![0; 1_000];
+    let codec = reader_of(many.text(), one.text());
+    let error = decode::<Any>(&codec, one.text(), &datum).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge, "{}", shown(&error));
+    // The same schema on both sides has few pairs, however large it is.
+    for same in [&one, &many] {
+        Evolution::new(Compatibility::Full).check(same, std::slice::from_ref(same)).unwrap();
+    }
 }
 
 /// Each type refers to the one before: the text is flat, what it means is deep. The definitions stand

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use relaybox_avro::{AvroCodec, AvroLimits, EventSchema};
+use relaybox_avro::{AvroCodec, AvroLimits, Compatibility, EventSchema, Evolution};
 
 use crate::{
     any::Any,
@@ -61,6 +61,9 @@ fn as_a_child() {
         }
     };
     on_a_small_stack(|| {
+        if kind == "bounded" {
+            many_writers_of_one_large_default();
+        }
         for hostile in corpus() {
             let codec = AvroCodec::builder()
                 .limits(limits)
@@ -72,4 +75,26 @@ fn as_a_child() {
         }
     });
     println!("every payload was refused");
+}
+
+/// Each of the writer's records lacks the same field of the reader's; its default is kept once.
+fn many_writers_of_one_large_default() {
+    let record = |fields: &[String]| {
+        let text =
+            format!(r#"{{"type": "record", "name": "R", "fields": [{}]}}"#, fields.join(","));
+        EventSchema::parse(text).unwrap()
+    };
+    let small = |at| {
+        format!(
+            r#"{{"name": "f{at}", "type": {{"type": "record", "name": "n{at}.D", "fields": []}}}}"#
+        )
+    };
+    let mut large = vec![format!(
+        r#"{{"name": "f0", "type": {{"type": "record", "name": "D", "fields": [
+            {{"name": "text", "type": "string", "default": "{}"}}]}}}}"#,
+        "x".repeat(60_000)
+    )];
+    large.extend((1..6_000).map(|at| format!(r#"{{"name": "f{at}", "type": "D"}}"#)));
+    let small: Vec<_> = (0..6_000).map(small).collect();
+    Evolution::new(Compatibility::Backward).check(&record(&large), &[record(&small)]).unwrap();
 }

@@ -275,3 +275,40 @@ async fn a_required_field_may_come_where_the_subject_demands_no_more_than_that_o
     framing.frame(&topic, &mut envelope).await.unwrap();
     assert_eq!(registry.versions(&subject).await.unwrap(), [1, 2]);
 }
+
+/// Doesn't answer the first time.
+struct Hung(AtomicUsize);
+
+#[async_trait]
+impl SchemaStore for Hung {
+    async fn put_schemas(&self, _: &[StoredSchema]) -> Result<()> {
+        Ok(())
+    }
+
+    async fn schema(&self, _: &SchemaFingerprint) -> Result<Option<StoredSchema>> {
+        if self.0.fetch_add(1, Ordering::SeqCst) == 0 {
+            std::future::pending::<()>().await;
+        }
+        Ok(None)
+    }
+
+    async fn schemas(&self) -> Result<Vec<StoredSchema>> {
+        Ok(Vec::new())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_never_answers_is_asked_again_after_a_time() {
+    let framing = RegistryFraming::new(registry("http://127.0.0.1:9"), Hung(AtomicUsize::new(0)));
+    let (topic, event) = (unique_topic(), event(&v1()));
+    for _ in 0..2 {
+        let error = refused(&framing, &topic, &event).await;
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    }
+    let whole = framing.clone().patience(Duration::from_secs(60));
+    let error = refused(&whole, &topic, &event).await;
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(error.to_string().contains("30s"), "{error}");
+    let error = refused(&framing, &topic, &event).await;
+    assert_eq!(error.kind(), ErrorKind::TopicUnavailable, "{error}");
+}

@@ -222,6 +222,39 @@ async fn a_schema_that_refers_to_others_stands_alone_when_it_is_here() {
     assert_eq!(endless.kind(), ErrorKind::Decode);
 }
 
+/// As JSON values they would take many times their bytes, and nobody could refuse what they make.
+#[tokio::test]
+async fn a_schema_that_is_large_with_all_that_it_refers_to_is_refused_before_it_is_read() {
+    let stub = Stub::start(move |_, request| {
+        let path = request.split(' ').nth(1).unwrap();
+        let (bytes, count) = match path {
+            "/schemas/ids/1" => (10, 4),
+            "/schemas/ids/2" => (10, 8),
+            "/schemas/ids/3" => (10, 10_000),
+            _ => (100_000, 0),
+        };
+        let references: Vec<_> = (0..count)
+            .map(|at| format!(r#"{{"name": "x", "subject": "s", "version": {at}}}"#))
+            .collect();
+        let text = format!(
+            r#"{{\"type\": \"record\", \"name\": \"R\", \"doc\": \"{}\", \"fields\": []}}"#,
+            "x".repeat(bytes)
+        );
+        let references = references.join(",");
+        Reply::new(200, format!(r#"{{"schema": "{text}", "references": [{references}]}}"#))
+    })
+    .await;
+    let registry = registry(&stub.url());
+    registry.schema_by_id(1).await.unwrap();
+    let before = stub.asked().len();
+    let error = registry.schema_by_id(2).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    assert_eq!(stub.asked().len() - before, 7);
+    let before = stub.asked().len();
+    assert_eq!(registry.schema_by_id(3).await.unwrap_err().kind(), ErrorKind::Decode);
+    assert_eq!(stub.asked().len() - before, 1);
+}
+
 #[tokio::test]
 async fn a_certificate_is_verified_with_the_given_authority() {
     let authorities = servers(["RELAYBOX_KAFKA_CA_FILE", "RELAYBOX_KAFKA_OTHER_CA_FILE"]);
@@ -257,4 +290,8 @@ fn a_wrong_configuration_is_refused() {
         let refused = SchemaRegistry::new(RegistryConfig::new(urls)).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Invalid, "{urls:?}");
     }
+    let none = Tls::new().client_certificate("/nowhere/cert.pem", "/nowhere/key.pem");
+    let refused = SchemaRegistry::new(RegistryConfig::new("http://r").tls(none)).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid);
+    assert!(refused.to_string().contains("/nowhere/key.pem"), "{refused}");
 }
