@@ -108,6 +108,7 @@ impl OutboxStore for FakeStore {
         stats.oldest_age = committed().map(|row| row.since.elapsed()).max();
         stats.parked = state.dead.values().filter(|dead| parked(dead.state)).count() as u64;
         stats.dead_letters = state.dead.len() as u64 - stats.parked;
+        stats.redriving = state.dead.keys().filter(|seq| state.is_free(**seq)).count() as u64;
         stats.holder = state.lease.holder();
         Ok(stats)
     }
