@@ -2,7 +2,7 @@
 
 use std::{io::IsTerminal, time::Duration};
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use relaybox::{Error, ErrorKind, OutboxStats, Result as CoreResult, error_chain};
 use serde::Serialize;
 
@@ -181,7 +181,7 @@ impl StatusView {
             let row = |topic: &TopicView| {
                 let counts = [topic.open, topic.redriven, topic.discarded].map(number);
                 let [open, redriven, discarded] = counts;
-                let oldest = topic.oldest_open.map(time).unwrap_or_default();
+                let oldest = topic.oldest_open.map(output::time).unwrap_or_default();
                 [topic.topic.clone(), open, redriven, discarded, oldest]
             };
             output::table(
@@ -260,7 +260,7 @@ impl StoreView {
             self.parked.to_string(),
             self.redriving.to_string(),
             self.relay.clone().unwrap_or_else(|| "nobody".to_owned()),
-            self.lease_until.map_or_else(|| "-".to_owned(), time),
+            self.lease_until.map_or_else(|| "-".to_owned(), output::time),
         ]
     }
 }
@@ -273,8 +273,4 @@ fn span(seconds: f64) -> String {
         ..86_400.0 => format!("{:.1} h", seconds / 3_600.0),
         _ => format!("{:.1} d", seconds / 86_400.0),
     }
-}
-
-fn time(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

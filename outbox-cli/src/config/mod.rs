@@ -6,6 +6,7 @@ mod rabbitmq;
 mod registry;
 mod relay;
 mod seed;
+mod span;
 mod store;
 mod text;
 

@@ -2,10 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::Deserialize;
 
-use super::Text;
-use crate::args::duration;
+use super::{Text, span::span};
 
 /// Which registry, and as whom.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -43,11 +42,6 @@ pub(crate) enum Naming {
     TopicRecord,
     Topic,
     Record,
-}
-
-fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    duration(&text).map(Some).map_err(D::Error::custom)
 }
 
 #[cfg(feature = "registry")]

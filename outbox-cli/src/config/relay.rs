@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::Deserialize;
 
-use crate::args::duration;
+use super::span::span;
 
 /// The relay's settings; what is absent has the library's default.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -41,10 +41,4 @@ pub(crate) enum BusKind {
 pub(crate) enum ParkOrSkip {
     Park,
     Skip,
-}
-
-/// A span as the command line takes it: `10s`.
-fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    duration(&text).map(Some).map_err(D::Error::custom)
 }

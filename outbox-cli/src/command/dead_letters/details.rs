@@ -5,7 +5,7 @@ use std::fmt::Write;
 use relaybox::{ConsumerDeadLetter, DeadLetter, Envelope};
 use serde::Serialize;
 
-use super::view::{LetterView, time};
+use super::view::LetterView;
 use crate::{error::CliError, output};
 
 /// A dead letter with what is said about it; with its payload and headers only when asked for.
@@ -125,7 +125,7 @@ impl Payload {
 fn about(envelope: &Envelope) -> Vec<(&'static str, String)> {
     let metadata = &envelope.metadata;
     let known = [
-        ("occurred_at", Some(time(envelope.occurred_at))),
+        ("occurred_at", Some(output::time(envelope.occurred_at))),
         ("content_type", Some(envelope.content_type.to_string())),
         ("key", Some(envelope.key().as_str().to_owned())),
         ("source", Some(metadata.source.to_string()).filter(|source| !source.is_empty())),

@@ -1,6 +1,6 @@
 //! A dead letter in a list, without what is the user's.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use relaybox::{ConsumerDeadLetter, DeadLetter, EventId, error_chain};
 use serde::Serialize;
 
@@ -103,7 +103,7 @@ impl LetterView {
             ("aggregate", self.aggregate()),
             ("state", self.state.to_owned()),
             ("attempts", self.attempts.to_string()),
-            ("failed at", time(self.failed_at)),
+            ("failed at", output::time(self.failed_at)),
         ];
         let others = [
             ("error kind", self.error_kind.clone()),
@@ -140,7 +140,7 @@ pub(super) fn print(letters: &[LetterView]) -> Result<(), CliError> {
             letter.aggregate(),
             letter.state.to_owned(),
             letter.attempts.to_string(),
-            time(letter.failed_at),
+            output::time(letter.failed_at),
             output::short(&error, MAX_ERROR).into_owned(),
         ]
     };
@@ -148,10 +148,6 @@ pub(super) fn print(letters: &[LetterView]) -> Result<(), CliError> {
         ["event", "type", "aggregate", "state", "#attempts", "failed at", "error"],
         letters.iter().map(row),
     )
-}
-
-pub(super) fn time(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 #[cfg(test)]
