@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     AggregateType, DeadLetterNotice, Error, ErrorKind, EventBus, EventId, EventRef, GivenUp, Lease,
-    OutboxReader, OutboxRow, OutboxStats, OutboxStore, ReadRequest, Result, Retry, Settled,
+    Origin, OutboxReader, OutboxRow, OutboxStats, OutboxStore, ReadRequest, Result, Retry, Settled,
     Settlement, error::bounded_reason, error_chain, retry::Backoff, telemetry,
 };
 
@@ -368,7 +368,7 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
     }
 
     fn read(&mut self, read: Result<(Reader, Page)>) -> Result<(), Ended> {
-        let (mut reader, Page { rows, held }) = match read {
+        let (mut reader, Page { mut rows, held }) = match read {
             Ok(read) => read,
             Err(error) => return self.reader_failed(error),
         };
@@ -392,7 +392,8 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
             return Err(Ended::LeaseLost);
         }
         let (min, max) = self.shared.settings.poll;
-        let full = rows.len() >= self.shared.settings.batch;
+        let redriven = take_redriven(&mut rows);
+        let full = !redriven && rows.len() >= self.shared.settings.batch;
         // Where something came, more has come by now; a pause is for when nothing did.
         self.next_read = if rows.is_empty() { now + self.idle } else { now };
         self.idle = if rows.is_empty() {
@@ -412,8 +413,10 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
             self.start_reading(now);
         }
         self.hand_over(rows);
-        if let Some((aggregate_type, error)) = held {
-            self.hold_back(&aggregate_type, &error, now);
+        if let Some((aggregate_type, error)) = &held {
+            self.hold_back(aggregate_type, error, now);
+        }
+        if redriven || held.is_some() {
             self.restart.get_or_insert(Restart::Reread);
         }
         Ok(())
@@ -498,9 +501,8 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
 
     /// Decides, once everything has landed, whose fault it was.
     fn judge(&mut self, now: Instant) {
-        self.failures.sort_by_key(|failed| {
-            (failed.event.origin == crate::Origin::Outbox, failed.event.position)
-        });
+        self.failures
+            .sort_by_key(|failed| (failed.event.origin == Origin::Outbox, failed.event.position));
         let failures = std::mem::take(&mut self.failures);
         let was_alone = failures.len() == 1 && failures[0].subject.is_some();
         let culprits = failures.iter().filter(|failed| failed.error.kind() != ErrorKind::Halted);
@@ -676,6 +678,20 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
         ];
         due.into_iter().flatten().filter(|due| *due > self.now).min().unwrap_or(self.valid_until)
     }
+}
+
+/// Leaves redriven events alone with each other, if there are any; says whether there are.
+///
+/// They are published and settled before anything is read again. Were the later events of their
+/// aggregates taken meanwhile, each would be parked behind the one before it, and an aggregate that
+/// somebody goes on writing to would never get out of its park.
+fn take_redriven(rows: &mut Vec<OutboxRow>) -> bool {
+    let is_redriven = |row: &OutboxRow| row.event.origin == Origin::DeadLetter;
+    let any = rows.iter().any(is_redriven);
+    if any {
+        rows.retain(is_redriven);
+    }
+    any
 }
 
 /// Whether it holds back the aggregate type. What nobody can place does so, too: it must not stop the

@@ -236,6 +236,67 @@ async fn a_poison_event_parks_its_own_aggregate_only_and_redrive_keeps_the_order
     assert_eq!(store.stats().await.unwrap().parked, 0);
 }
 
+/// Whatever it publishes is answered by one more event of the same aggregate, before it is settled.
+#[derive(Clone)]
+struct Echoing {
+    inner: MemoryBus,
+    store: MemoryStore,
+    echoes: Arc<AtomicU32>,
+}
+
+impl EventBus for Echoing {
+    fn publish(&self, records: Vec<Record>) -> BoxFuture<'static, Vec<Result<Receipt>>> {
+        let aggregate = records[0].envelope.aggregate_id.clone();
+        let (published, store) = (self.inner.publish(records), self.store.clone());
+        let echoes = Arc::clone(&self.echoes);
+        Box::pin(async move {
+            let results = published.await;
+            let n = echoes.fetch_add(1, Ordering::SeqCst);
+            commit(&store, &[event(aggregate.as_str(), n.to_string())]).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            results
+        })
+    }
+
+    fn recover(&self) -> BoxFuture<'_, Result<()>> {
+        self.inner.recover()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_redriven_aggregate_gets_out_of_its_park_while_it_is_written_to() {
+    let (store, inner) = (MemoryStore::new(), MemoryBus::new());
+    inner.set_max_payload(10);
+    let poison = event("p", "far too long a payload");
+    let poison_id = poison.event_id;
+    let mut events = vec![poison];
+    events.extend((0..20).map(|n| event("p", format!("parked {n}"))));
+    let bus = Echoing { inner: inner.clone(), store: store.clone(), echoes: Arc::default() };
+    let echoes = Arc::clone(&bus.echoes);
+    let relay = Relay::builder(store.clone(), bus).batch(5).seed(7);
+    let relay = Running::start(relay);
+    commit(&store, &events).await;
+    settled(&store).await;
+    inner.set_max_payload(usize::MAX);
+    assert_eq!(store.redrive(&DeadLetterQuery::event(poison_id)).await.unwrap(), 1);
+    let parked = || async { store.stats().await.unwrap().parked };
+    while parked().await > 0 {
+        assert!(echoes.load(Ordering::SeqCst) < 100, "each new event is parked behind the last");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let before = echoes.load(Ordering::SeqCst);
+    while echoes.load(Ordering::SeqCst) < before + 50 {
+        assert_eq!(parked().await, 0);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    relay.stop().await;
+    let published = per_key(&inner.records(&topic()));
+    let expected = ["far too long a payload".to_owned()].into_iter();
+    let expected = expected.chain((0..20).map(|n| format!("parked {n}")));
+    let expected = expected.chain((0..).map(|n| n.to_string()));
+    assert!(published["p"].iter().cloned().eq(expected.take(published["p"].len())));
+}
+
 #[tokio::test(start_paused = true)]
 async fn discarding_a_dead_letter_says_what_becomes_of_its_successors() {
     let (store, bus) = (MemoryStore::new(), MemoryBus::new());
