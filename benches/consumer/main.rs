@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench consumer` measures every row: those of the embedded stores and brokers always, the
 //! others when `RELAYBOX_POSTGRES_URL` and `RELAYBOX_KAFKA_BROKERS` are set (`scripts/services up`).
-//! `-- ROW` selects rows by a part of their names, `-- --json` prints one JSON object a line,
+//! `-- ROW` selects the row of that name, or rows by a part of their names, `-- --json` prints one JSON object a line,
 //! `-- --help` tells the rest.
 //!
 //! The *bare* figure is the limit: a loop without this library that reads the same topic with rdkafka and

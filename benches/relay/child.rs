@@ -37,7 +37,17 @@ pub(crate) struct Job {
     pub(crate) database: String,
     pub(crate) brokers: String,
     pub(crate) topic: String,
-    pub(crate) counts_statements: bool,
+    pub(crate) watch: Watch,
+}
+
+/// What to watch besides the settlements. It takes time, so it is done for the rows that ask for it.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Watch {
+    Nothing,
+    /// How many statements are sent to the database.
+    Statements,
+    /// When each event is acknowledged.
+    Acknowledgements,
 }
 
 /// What was seen, for the parent.
@@ -45,7 +55,8 @@ pub(crate) struct Job {
 pub(crate) struct Report {
     /// How many events were settled, at which second.
     pub(crate) timeline: Vec<(u64, f64)>,
-    /// When events were acknowledged, in microseconds of the epoch; since the last report.
+    /// When events were acknowledged, in microseconds of the epoch, since the last report; if that was
+    /// asked for.
     pub(crate) acknowledged: Vec<(Uuid, i64)>,
     /// How many statements were sent to the database, if that was asked for.
     pub(crate) statements: u64,
@@ -57,7 +68,7 @@ pub(crate) async fn run() -> ExitCode {
     let mut commands = commands();
     let Some(job) = commands.recv().await else { return ExitCode::FAILURE };
     let job: Job = serde_json::from_str(&job).unwrap();
-    if job.counts_statements {
+    if job.watch == Watch::Statements {
         let sqlx = filter_fn(|metadata: &Metadata<'_>| metadata.target() == "sqlx::query");
         let counting = tracing_subscriber::registry().with(Statements.with_filter(sqlx));
         tracing::subscriber::set_global_default(counting).unwrap();
@@ -66,11 +77,14 @@ pub(crate) async fn run() -> ExitCode {
     let connect = connect(&job.server, &job.database).application_name(APPLICATION);
     let pool = PgPoolOptions::new().max_connections(4).connect_with(connect).await.unwrap();
     let store = ObservedStore { inner: PgOutbox::new(pool), seen: seen.clone() };
-    let bus = ObservedBus { inner: records::bus(&job.brokers).await, seen: seen.clone() };
-    let relay = Relay::builder(store, bus)
-        .topics(records::route(&TopicName::new(job.topic).unwrap()))
-        .build();
-    let mut relay = tokio::spawn(relay.run(shutdown.clone()));
+    let bus = records::bus(&job.brokers).await;
+    let topics = records::route(&TopicName::new(job.topic).unwrap());
+    let mut relay = if job.watch == Watch::Acknowledgements {
+        let bus = ObservedBus { inner: bus, seen: seen.clone() };
+        tokio::spawn(Relay::builder(store, bus).topics(topics).build().run(shutdown.clone()))
+    } else {
+        tokio::spawn(Relay::builder(store, bus).topics(topics).build().run(shutdown.clone()))
+    };
     tokio::select! {
         () = obey(&mut commands, &seen) => {}
         ended = &mut relay => panic!("the relay ended: {ended:?}"),

@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{FutureExt, future::BoxFuture};
+use futures::{
+    FutureExt,
+    future::{BoxFuture, join_all},
+};
 use relaybox::{
     Acquired, Error, EventBus, Lease, OutboxReader, OutboxStats, OutboxStore, Receipt, Record,
     RelayId, Settled, Settlement, async_trait,
@@ -102,6 +105,9 @@ impl<S: OutboxStore> OutboxStore for ObservedStore<S> {
 }
 
 /// Says when what was acknowledged.
+///
+/// Each record is handed over by itself, in order: of several that are handed over together it is only
+/// known when the last of them was acknowledged.
 pub(crate) struct ObservedBus<B> {
     pub(crate) inner: B,
     pub(crate) seen: Seen,
@@ -109,17 +115,19 @@ pub(crate) struct ObservedBus<B> {
 
 impl<B: EventBus> EventBus for ObservedBus<B> {
     fn publish(&self, records: Vec<Record>) -> BoxFuture<'static, Vec<Result<Receipt>>> {
-        let ids: Vec<Uuid> =
-            records.iter().map(|record| record.envelope.event_id.as_uuid()).collect();
-        let (results, seen) = (self.inner.publish(records), self.seen.clone());
-        async move {
-            let results = results.await;
-            let now = now_micros();
-            let acknowledged = ids.into_iter().zip(&results).filter(|(_, result)| result.is_ok());
-            seen.acknowledged.lock().unwrap().extend(acknowledged.map(|(id, _)| (id, now)));
-            results
-        }
-        .boxed()
+        let each = records.into_iter().map(|record| {
+            let id = record.envelope.event_id.as_uuid();
+            let (results, seen) = (self.inner.publish(vec![record]), self.seen.clone());
+            async move {
+                let results = results.await;
+                if results.iter().all(Result::is_ok) {
+                    seen.acknowledged.lock().unwrap().push((id, now_micros()));
+                }
+                results
+            }
+        });
+        let each = join_all(each.collect::<Vec<_>>());
+        each.map(|results| results.into_iter().flatten().collect()).boxed()
     }
 
     fn recover(&self) -> BoxFuture<'_, Result<()>> {

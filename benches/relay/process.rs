@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::{
-    child::{Job, Report},
+    child::{Job, Report, Watch},
     support::{database::Database, figures::float, process::Process, topic::Topic},
 };
 
@@ -12,14 +12,14 @@ pub(crate) struct RelayProcess(Process);
 
 impl RelayProcess {
     /// Starts it and waits until it holds the lease.
-    pub(crate) async fn start(database: &Database, topic: &Topic, counts_statements: bool) -> Self {
+    pub(crate) async fn start(database: &Database, topic: &Topic, watch: Watch) -> Self {
         let (server, name) = database.address();
         let job = Job {
             server: server.to_owned(),
             database: name.to_owned(),
             brokers: topic.brokers().to_owned(),
             topic: topic.name().to_string(),
-            counts_statements,
+            watch,
         };
         let mut process = Process::start(&job);
         assert_eq!(process.line().await, "leased");

@@ -73,7 +73,8 @@ impl Bench {
     async fn measure(&self, rows: &[Row]) -> ExitCode {
         machine::describe(self.servers.as_ref(), self.options.json).await;
         let mut code = ExitCode::SUCCESS;
-        for row in rows.iter().filter(|row| self.options.selects(row.name)) {
+        let names: Vec<&str> = rows.iter().map(|row| row.name).collect();
+        for row in rows.iter().filter(|row| self.options.selects(row.name, &names)) {
             if row.needs_servers && self.servers.is_none() {
                 eprintln!(
                     "SKIPPED: {}: RELAYBOX_POSTGRES_URL and RELAYBOX_KAFKA_BROKERS are not set; \

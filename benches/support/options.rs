@@ -6,7 +6,7 @@ use std::num::NonZero;
 #[derive(Debug, clap::Parser)]
 #[command(name = env!("CARGO_CRATE_NAME"), disable_version_flag = true)]
 pub(crate) struct Options {
-    /// Measure the rows whose names contain one of these. Default: all.
+    /// Measure the rows of these names, or whose names contain one of these. Default: all.
     rows: Vec<String>,
     /// Print one JSON object a line, and nothing else, on stdout.
     #[arg(long)]
@@ -32,8 +32,16 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    pub(crate) fn selects(&self, row: &str) -> bool {
-        self.rows.is_empty() || self.rows.iter().any(|wanted| row.contains(wanted.as_str()))
+    /// Whether a row among these is wanted. One that has the very name stands for itself alone.
+    pub(crate) fn selects(&self, row: &str, rows: &[&str]) -> bool {
+        let is_meant = |wanted: &String| {
+            if rows.contains(&wanted.as_str()) {
+                row == wanted
+            } else {
+                row.contains(wanted.as_str())
+            }
+        };
+        self.rows.is_empty() || self.rows.iter().any(is_meant)
     }
 
     /// A wanted row that is none of these.

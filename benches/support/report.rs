@@ -87,6 +87,11 @@ impl Line {
         for (name, figures) in &self.series {
             object.insert((*name).into(), json!(figures));
         }
+        if object["ratio"].is_null() {
+            // Of a row that compares something else than rates, the first figure that has a bar.
+            let first = self.figures.iter().find(|(_, _, bar)| bar.is_some());
+            object.insert("ratio".into(), json!(first.map(|(_, figure, _)| figure)));
+        }
         let bars = self.figures.iter().filter_map(|(name, figure, bar)| {
             let (side, limit) = match (*bar)? {
                 Bar::AtLeast(limit) => ("at_least", limit),

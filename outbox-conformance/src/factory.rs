@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use relaybox_core::{
-    ConsumerName, DeadLetterStore, EventBus, EventId, EventSource, OutboxStore, OutboxWriter,
-    ProcessedEventStore, Receipt, TopicName, memory::StoredRecord,
+    ArchiveStore, ConsumerName, DeadLetterStore, EventBus, EventId, EventSource, OutboxStore,
+    OutboxWriter, ProcessedEventStore, Receipt, TopicName, memory::StoredRecord,
 };
 
 /// Makes the stores that are tested: each promise asks for one of its own.
@@ -29,6 +29,11 @@ pub trait StoreFactory: Send + Sync {
 
     /// The store in it.
     fn store(&self, database: &Self::Database) -> Self::Store;
+
+    /// The archive of what that store publishes. `None`: it keeps none.
+    fn archive(&self, _database: &Self::Database) -> Option<Box<dyn ArchiveStore>> {
+        None
+    }
 
     /// Begins a transaction in which a service would change its rows and enqueue.
     async fn begin(&self, database: &Self::Database) -> Self::Tx;

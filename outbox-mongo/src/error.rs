@@ -188,8 +188,13 @@ fn code(error: &DriverError) -> Option<i32> {
 
 fn classify(error: &DriverError) -> ErrorKind {
     let kind = match (code(error), &*error.kind) {
-        (Some(20), E::Command(error)) if error.message.contains("replica set") => {
-            // "Transaction numbers are only allowed on a replica set member or mongos".
+        // A standalone server has no transactions. The driver puts a text about retryable writes in the
+        // place of the server's.
+        (Some(20), E::Command(error))
+            if ["replica set", "retryable writes"]
+                .iter()
+                .any(|why| error.message.contains(why)) =>
+        {
             ErrorKind::Invalid
         }
         (Some(2), E::Command(error)) if error.message.contains("hint") => ErrorKind::Schema,

@@ -84,7 +84,7 @@
 //!
 //! # A process that is killed
 //! leaves its transaction open on the server, with the locks of what it wrote, until the server ends it after its
-//! `transactionLifetimeLimitSeconds` (60 s by default). Whoever writes to the same documents conflicts with it
+//! `transactionLifetimeLimitSeconds` (60 s by default; it looks twice in that time, so it may take half as long again). Whoever writes to the same documents conflicts with it
 //! meanwhile: marks of the same events wait, and a relay that took over publishes what the dead one was settling
 //! once more but settles it only then. A takeover itself waits only if the dead one was committing. Set the
 //! parameter to a few seconds, above your longest handler: `db.adminCommand({setParameter: 1,

@@ -20,7 +20,7 @@ const MAX_NAME: usize = 120;
 
 impl CollectionName {
     /// Parses a name: letters, digits, `_`, `-` and `.`, beginning with a letter or `_`, at most 120
-    /// bytes, and not one of the server's own (`system.…`).
+    /// bytes, and not one of the server's own (with `system.` in it).
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] when it is not of that form.
@@ -31,7 +31,8 @@ impl CollectionName {
             && name.bytes().next().is_some_and(first)
             && name.bytes().all(|b| first(b) || b.is_ascii_digit() || b == b'-' || b == b'.')
             && !name.ends_with('.')
-            && !name.starts_with("system.");
+            && !name.starts_with("system.")
+            && !name.contains(".system.");
         if !valid {
             return Err(Error::new(ErrorKind::Invalid, "name a collection").detail(format!(
                 "{:?} is not of letters, digits, '_', '-' and '.', at most {MAX_NAME} bytes, and not \
@@ -157,7 +158,20 @@ mod tests {
     #[test]
     fn a_name_that_is_none_is_refused() {
         let long = "x".repeat(MAX_NAME + 1);
-        for bad in ["", ".", "a.", ".a", "1a", "a b", "a$b", "ä", "a\0", "system.users", &long] {
+        for bad in [
+            "",
+            ".",
+            "a.",
+            ".a",
+            "1a",
+            "a b",
+            "a$b",
+            "ä",
+            "a\0",
+            "system.users",
+            "a.system.b",
+            &long,
+        ] {
             assert_eq!(CollectionName::new(bad).unwrap_err().kind(), ErrorKind::Invalid, "{bad}");
         }
         assert!(CollectionName::new(&long[..MAX_NAME]).is_ok());

@@ -1,12 +1,13 @@
 //! 4. A relay that lost its lease changes nothing in the store.
 
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
 
 use relaybox::{
     Acquired, ErrorKind, Label, OutboxStore, Published, ReadRequest, Receipt, RelayId, Settlement,
-    TopicName,
+    TopicName, postgres::PgOutbox,
 };
 use relaybox_tests::{Database, Process, RelayOptions, Topic, per_key, server, servers, until};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use crate::{Running, drained, relay};
 
@@ -48,6 +49,46 @@ async fn a_late_settle_after_lease_loss_changes_nothing() {
     assert_eq!(database.backlog().await, 0);
     database.drop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clock_of_the_database_alone_decides_when_a_lease_is_over() {
+    let Some(postgres) = server("RELAYBOX_POSTGRES_URL") else { return };
+    let database = Database::create(&postgres).await;
+    let relay = |name: &'static str| RelayId::new(&Label::new(name).unwrap());
+    sqlx::raw_sql(AN_HOUR_LATER).execute(&database.pool).await.unwrap();
+    let an_hour_later = PgConnectOptions::from_str(&database.url())
+        .unwrap()
+        .options([("search_path", "later,pg_catalog,public")]);
+    let an_hour_later = PgPoolOptions::new().connect_with(an_hour_later).await.unwrap();
+    let an_hour_later = PgOutbox::new(an_hour_later);
+
+    let half_an_hour = Duration::from_secs(1800);
+    let store = database.store();
+    let Acquired::Held(first) = store.acquire(&relay("first"), half_an_hour).await.unwrap() else {
+        panic!("it is free");
+    };
+    let second = store.acquire(&relay("second"), half_an_hour).await.unwrap();
+    assert!(!matches!(second, Acquired::Held(_)), "{second:?}");
+    assert_eq!(store.stats().await.unwrap().holder.unwrap().0, first.relay);
+    assert!(an_hour_later.stats().await.unwrap().holder.is_none());
+    let Acquired::Held(second) =
+        an_hour_later.acquire(&relay("second"), half_an_hour).await.unwrap()
+    else {
+        panic!("by the clock of the database, half an hour is over");
+    };
+    assert_eq!(second.epoch, first.epoch + 1);
+    let late = store.renew(&first, half_an_hour).await.unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::LeaseLost);
+    drop(an_hour_later);
+    database.drop().await;
+}
+
+/// A clock for those who look into this schema first.
+const AN_HOUR_LATER: &str = "
+CREATE SCHEMA later;
+CREATE FUNCTION later.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE
+    AS $$ SELECT pg_catalog.clock_timestamp() + interval '1 hour' $$;
+";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_relay_that_wakes_after_losing_its_lease_settles_nothing() {

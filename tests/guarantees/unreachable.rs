@@ -70,6 +70,9 @@ async fn an_unreachable_broker_charges_nobody_and_what_waits_is_published_later(
             .drain_timeout(Duration::from_millis(500)),
     );
     tokio::time::sleep(Duration::from_secs(3)).await;
+    // Longer than a lease: it kept it all the time.
+    assert!(database.store().stats().await.unwrap().holder.is_some());
+    assert_eq!(database.number("SELECT epoch FROM outbox_relay").await, 1);
     in_vain.stop().await;
     let stats = database.store().stats().await.unwrap();
     assert_eq!((stats.backlog, stats.dead_letters, stats.parked), (20, 0, 0));

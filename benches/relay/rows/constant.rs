@@ -3,6 +3,7 @@
 
 use super::Bench;
 use crate::{
+    child::Watch,
     process::RelayProcess,
     support::{
         POSTGRES_KAFKA,
@@ -18,7 +19,7 @@ pub(super) async fn measure(bench: &Bench) {
     let database = Database::create(&servers.postgres).await;
     database.fill(events).await;
     let topic = Topic::create(&servers.kafka).await;
-    let mut relay = RelayProcess::start(&database, &topic, false).await;
+    let mut relay = RelayProcess::start(&database, &topic, Watch::Nothing).await;
     relay.settled(events).await;
     let memory = relay.peak_memory();
     let timeline = relay.report().await.timeline;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Bench;
 use crate::{
+    child::Watch,
     process::RelayProcess,
     support::{
         POSTGRES_KAFKA,
@@ -75,7 +76,7 @@ async fn drain(bench: &Bench, events: u64, checkpoint: Checkpoint) -> (Cost, boo
     }
     sync();
     let (logged, transactions) = (wal(&database).await, transactions(&database).await);
-    let mut relay = RelayProcess::start(&database, &topic, true).await;
+    let mut relay = RelayProcess::start(&database, &topic, Watch::Statements).await;
     relay.settled(events).await;
     let logged = wal(&database).await - logged;
     let statements = relay.report().await.statements;

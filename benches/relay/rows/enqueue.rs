@@ -12,6 +12,7 @@ use crate::{
     event::{Changed, SOURCE},
     load::ByHand,
     support::{
+        POSTGRES_KAFKA,
         database::{Database, connect, sync},
         figures::{median, rate},
         report::{Bar, Line},
@@ -26,13 +27,13 @@ pub(super) async fn measure(bench: &Bench) {
     // 4,000 transactions, unless told otherwise.
     let rounds = bench.options.events(4_000).div_ceil(ROUND);
     let (ours, bare) = rates(&database, rounds, "SET synchronous_commit = on").await;
-    Line::new("enqueue", ("postgres", "none"), rounds * ROUND)
+    Line::new("enqueue", POSTGRES_KAFKA, rounds * ROUND)
         .rates(ours, bare)
         .bar("ratio", ours / bare, Bar::AtLeast(0.9))
         .print(bench.options.json);
     // Without the disk, whose share of a transaction hides what enqueue costs.
     let (ours, bare) = rates(&database, rounds, "SET synchronous_commit = off").await;
-    Line::new("enqueue-commit-off", ("postgres", "none"), rounds * ROUND)
+    Line::new("enqueue-commit-off", POSTGRES_KAFKA, rounds * ROUND)
         .rates(ours, bare)
         .figure("ratio", ours / bare)
         .print(bench.options.json);

@@ -7,7 +7,7 @@ use std::{
 
 use super::{Bench, latency::outbox};
 use crate::{
-    child::APPLICATION,
+    child::{APPLICATION, Watch},
     load::commit,
     process::{RelayProcess, cpu_seconds},
     support::{
@@ -22,10 +22,10 @@ use crate::{
 const CALM: Duration = Duration::from_secs(5);
 
 pub(super) async fn measure(bench: &Bench) {
-    let seconds = bench.options.seconds(30);
+    let seconds = bench.options.seconds(60);
     let database = Database::create(&bench.servers().postgres).await;
     let topic = Topic::create(&bench.servers().kafka).await;
-    let mut relay = RelayProcess::start(&database, &topic, false).await;
+    let mut relay = RelayProcess::start(&database, &topic, Watch::Nothing).await;
     // It has worked before it is idle: every connection that it wants is there.
     commit(&database.pool, 100, &outbox(&database)).await;
     relay.settled(100).await;

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{Bench, latency::outbox};
 use crate::{
+    child::Watch,
     event::Changed,
     load::{WRITERS, commit},
     process::RelayProcess,
@@ -24,7 +25,7 @@ pub(super) async fn measure(bench: &Bench) {
     let seconds = bench.options.seconds(60);
     let database = Database::create(&bench.servers().postgres).await;
     let topic = Topic::create(&bench.servers().kafka).await;
-    let mut relay = RelayProcess::start(&database, &topic, false).await;
+    let mut relay = RelayProcess::start(&database, &topic, Watch::Acknowledgements).await;
     let (pool, send) = (database.connections(WRITERS).await, outbox(&database));
     sync();
 

@@ -7,6 +7,7 @@ use relaybox::Outbox;
 
 use super::Bench;
 use crate::{
+    child::Watch,
     client::Client,
     load::{Committed, Latency, Send, WRITERS, commit},
     process::RelayProcess,
@@ -57,7 +58,7 @@ pub(super) async fn measure_lone(bench: &Bench) {
         None => dual_write(bench, &database, bench.options.events(10_000)).await.0,
     };
     let topic = Topic::create(&bench.servers().kafka).await;
-    let mut relay = RelayProcess::start(&database, &topic, false).await;
+    let mut relay = RelayProcess::start(&database, &topic, Watch::Acknowledgements).await;
     let (pool, send) = (database.connections(1).await, outbox(&database));
     // The first one warms everything up.
     commit(&pool, 1, &send).await;
@@ -86,7 +87,7 @@ pub(super) fn outbox(database: &Database) -> Send<'static> {
 
 async fn relayed(bench: &Bench, database: &Database, events: u64) -> (Latency, f64) {
     let topic = Topic::create(&bench.servers().kafka).await;
-    let mut relay = RelayProcess::start(database, &topic, false).await;
+    let mut relay = RelayProcess::start(database, &topic, Watch::Acknowledgements).await;
     let committed = load(database, events, &outbox(database)).await;
     relay.settled(events).await;
     let latency = committed.until(&relay.report().await.acknowledged);

@@ -19,7 +19,7 @@ use crate::support::{
 
 /// All of them, in the order in which they are measured.
 pub(crate) const ROWS: [Row; 12] = [
-    Row::on_servers("drain-postgres-kafka", |bench| Box::pin(drain::measure(bench))),
+    Row::on_servers("drain", |bench| Box::pin(drain::measure(bench))),
     Row::on_servers("drain-constant", |bench| Box::pin(constant::measure(bench))),
     Row::on_servers("latency", |bench| Box::pin(latency::measure(bench))),
     Row::on_servers("latency-lone", |bench| Box::pin(latency::measure_lone(bench))),

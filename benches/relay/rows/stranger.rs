@@ -12,7 +12,7 @@ use crate::support::{
 };
 
 pub(super) async fn measure(bench: &Bench) {
-    let events = bench.options.events(100_000);
+    let events = bench.options.events(300_000);
     let servers = bench.servers();
     let (database, other) =
         (Database::create(&servers.postgres).await, Database::create(&servers.postgres).await);

@@ -49,6 +49,8 @@ pub enum Step {
     Redrive(Which),
     /// An operator discards dead letters, and their successors or not.
     Discard(Which, bool),
+    /// At most so many events are purged from the archive, if the store keeps one.
+    Purge(u32),
 }
 
 /// Which dead letters.
@@ -100,6 +102,7 @@ impl<const SINGLE_WRITER: bool> ReferenceStateMachine for Histories<SINGLE_WRITE
                 (1, Just(Step::Takeover).boxed()),
                 (2, which().prop_map(Step::Redrive).boxed()),
                 (1, (which(), any::<bool>()).prop_map(|(w, all)| Step::Discard(w, all)).boxed()),
+                (1, (1..5_u32).prop_map(Step::Purge).boxed()),
             ]);
         }
         if !possible.is_empty() {

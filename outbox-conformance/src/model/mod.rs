@@ -1,7 +1,7 @@
 //! A model check: random histories of a store, compared with a plain model step by step.
 //!
 //! A history is a list of [`Step`]s: transactions that write, commit and roll back, a relay that reads,
-//! publishes, fails, settles and crashes, others that take over, an operator who redrives and discards.
+//! publishes, fails, settles and crashes, others that take over, an operator who redrives, discards and purges.
 //! After each step the store must say what the model says. A history that doesn't is shrunk to a short
 //! one, which the failure shows.
 

@@ -1,10 +1,13 @@
 //! Walking through a history with a store and the model side by side.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
 
 use relaybox_core::{
-    DeadLetterQuery, DeadLetterState, Error, ErrorKind, EventId, EventRef, Lease, Origin,
-    OutboxRow, Result as StoreResult, Settled, Settlement, error_chain,
+    ArchiveQuery, ArchiveStore, DeadLetterQuery, DeadLetterState, Error, ErrorKind, EventId,
+    EventRef, Lease, Origin, OutboxRow, Result as StoreResult, Settled, Settlement, error_chain,
 };
 
 use super::{
@@ -27,6 +30,7 @@ struct Walk<'a, F: StoreFactory> {
     factory: &'a F,
     database: &'a F::Database,
     store: F::Store,
+    archive: Option<Box<dyn ArchiveStore>>,
     lease: Lease,
     reader: Reader,
     open: [Option<(F::Tx, Written)>; SLOTS],
@@ -80,6 +84,7 @@ impl<'a, F: StoreFactory> Walk<'a, F> {
             factory,
             database,
             store,
+            archive: factory.archive(database),
             lease,
             reader,
             open: std::array::from_fn(|_| None),
@@ -137,6 +142,11 @@ impl<'a, F: StoreFactory> Walk<'a, F> {
                 let gone = self.plain.discard(which, *all);
                 same("discarded", &seen, &(gone.len() as u64))
             }
+            Step::Purge(limit) => {
+                let Some(archive) = &self.archive else { return Ok(()) };
+                let purged = archive.purge_archive(Duration::ZERO, *limit).await;
+                same("purged", &done("purge", purged)?, &self.plain.purge(*limit))
+            }
         }
     }
 
@@ -166,9 +176,9 @@ impl<'a, F: StoreFactory> Walk<'a, F> {
         let count: usize = readable.iter().map(Vec::len).sum();
         let mut rows = read_up_to(&mut self.reader, limit).await;
         // A reader may look for some of it now and then only.
-        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
         while rows.is_empty() && count > 0 && tokio::time::Instant::now() < deadline {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
             rows = read_up_to(&mut self.reader, limit).await;
         }
         if rows.is_empty() && count > 0 {
@@ -315,7 +325,30 @@ impl<'a, F: StoreFactory> Walk<'a, F> {
                 (Some(number), state)
             })
             .collect();
-        same("the dead letters", &seen, &promised)
+        same("the dead letters", &seen, &promised)?;
+        self.compare_archive().await
+    }
+
+    /// What was settled as published is in the archive until it is purged, and nowhere else.
+    async fn compare_archive(&self) -> Checked {
+        let Some(archive) = &self.archive else { return Ok(()) };
+        let archived =
+            done("look into the archive", archive.archived(&ArchiveQuery::latest()).await)?;
+        let seen: BTreeSet<_> =
+            archived.iter().map(|event| self.numbers.get(&event.event_id).copied()).collect();
+        same(
+            "archived",
+            &(archived.len(), seen.len()),
+            &(self.plain.archived(), self.plain.archived()),
+        )?;
+        let is_published =
+            |number: &Option<Number>| number.is_some_and(|n| self.plain.published.contains(&n));
+        match seen.iter().find(|number| !is_published(number)) {
+            Some(number) => {
+                Err(format!("event {number:?}, which was not published, is in the archive"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Lets everything heal: whatever was committed must be on the topic, in order, or discarded.

@@ -6,7 +6,7 @@ use relaybox_conformance::{
     inbox_promises, source_promises, store_promises,
 };
 use relaybox_core::{
-    ConsumerName, EventId, EventSource, Receipt, Received, TopicName,
+    ArchiveStore, ConsumerName, EventId, EventSource, Receipt, Received, TopicName,
     memory::{MemoryBus, MemorySource, MemoryStore, MemoryTx, StoredRecord},
 };
 
@@ -24,6 +24,40 @@ impl StoreFactory for Memory {
 
     fn store(&self, database: &MemoryStore) -> MemoryStore {
         database.clone()
+    }
+
+    async fn begin(&self, database: &MemoryStore) -> MemoryTx {
+        database.begin()
+    }
+
+    async fn commit(&self, tx: MemoryTx) {
+        tx.commit();
+    }
+
+    async fn rollback(&self, tx: MemoryTx) {
+        tx.rollback();
+    }
+}
+
+/// The same, keeping what was published.
+struct Archiving;
+
+#[async_trait]
+impl StoreFactory for Archiving {
+    type Database = MemoryStore;
+    type Store = MemoryStore;
+    type Tx = MemoryTx;
+
+    async fn create(&self) -> Option<MemoryStore> {
+        Some(MemoryStore::new().archive_published())
+    }
+
+    fn store(&self, database: &MemoryStore) -> MemoryStore {
+        database.clone()
+    }
+
+    fn archive(&self, database: &MemoryStore) -> Option<Box<dyn ArchiveStore>> {
+        Some(Box::new(database.clone()))
     }
 
     async fn begin(&self, database: &MemoryStore) -> MemoryTx {
@@ -173,4 +207,9 @@ mod inbox {
 #[test]
 fn any_history_is_that_of_the_model() {
     relaybox_conformance::model_check(&Memory, 1_000);
+}
+
+#[test]
+fn any_history_with_an_archive_is_that_of_the_model() {
+    relaybox_conformance::model_check(&Archiving, 1_000);
 }

@@ -5,14 +5,18 @@ use std::str::FromStr;
 use relaybox_conformance::{
     InboxCapabilities, InboxFactory, StoreFactory, async_trait, inbox_promises, store_promises,
 };
-use relaybox_core::EventId;
+use relaybox_core::{ArchiveStore, EventId};
 use relaybox_sqlx::{PgMigrator, PgOutbox, PgProcessedEvents, Tables};
 use sqlx::{
     AssertSqlSafe, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-pub(crate) struct OnPostgres;
+#[derive(Default)]
+pub(crate) struct OnPostgres {
+    /// It keeps what was published.
+    archives: bool,
+}
 
 /// A uniquely named schema. A database of its own costs a checkpoint, and there are a hundred promises.
 pub(crate) struct Fresh {
@@ -55,7 +59,12 @@ impl StoreFactory for OnPostgres {
     }
 
     fn store(&self, database: &Fresh) -> PgOutbox {
-        PgOutbox::new(database.pool.clone())
+        let store = PgOutbox::new(database.pool.clone());
+        if self.archives { store.archive_published() } else { store }
+    }
+
+    fn archive(&self, database: &Fresh) -> Option<Box<dyn ArchiveStore>> {
+        self.archives.then(|| Box::new(self.store(database)) as _)
     }
 
     async fn begin(&self, database: &Fresh) -> Self::Tx {
@@ -134,16 +143,21 @@ impl InboxFactory for OnPostgres {
 mod store {
     use super::{OnPostgres, store_promises};
 
-    store_promises!(OnPostgres);
+    store_promises!(OnPostgres::default());
 }
 
 mod inbox {
     use super::{OnPostgres, inbox_promises};
 
-    inbox_promises!(OnPostgres);
+    inbox_promises!(OnPostgres::default());
 }
 
 #[test]
 fn any_history_is_that_of_the_model() {
-    relaybox_conformance::model_check(&OnPostgres, 15);
+    relaybox_conformance::model_check(&OnPostgres::default(), 15);
+}
+
+#[test]
+fn any_history_with_an_archive_is_that_of_the_model() {
+    relaybox_conformance::model_check(&OnPostgres { archives: true }, 15);
 }

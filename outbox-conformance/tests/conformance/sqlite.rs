@@ -5,7 +5,7 @@ use std::time::Duration;
 use relaybox_conformance::{
     InboxFactory, StoreCapabilities, StoreFactory, async_trait, inbox_promises, store_promises,
 };
-use relaybox_core::EventId;
+use relaybox_core::{ArchiveStore, EventId};
 use relaybox_sqlx::{SqliteMigrator, SqliteOutbox, SqliteProcessedEvents, Tables};
 use sqlx::{
     Sqlite, SqlitePool, Transaction,
@@ -13,7 +13,11 @@ use sqlx::{
 };
 use tempfile::TempDir;
 
-pub(crate) struct OnSqlite;
+#[derive(Default)]
+pub(crate) struct OnSqlite {
+    /// It keeps what was published.
+    archives: bool,
+}
 
 /// A file in a folder that goes with it.
 pub(crate) struct File {
@@ -59,7 +63,12 @@ impl StoreFactory for OnSqlite {
     }
 
     fn store(&self, file: &File) -> SqliteOutbox {
-        SqliteOutbox::new(file.pool.clone())
+        let store = SqliteOutbox::new(file.pool.clone());
+        if self.archives { store.archive_published() } else { store }
+    }
+
+    fn archive(&self, file: &File) -> Option<Box<dyn ArchiveStore>> {
+        self.archives.then(|| Box::new(self.store(file)) as _)
     }
 
     async fn begin(&self, file: &File) -> Self::Tx {
@@ -123,16 +132,21 @@ impl InboxFactory for OnSqlite {
 mod store {
     use super::{OnSqlite, store_promises};
 
-    store_promises!(OnSqlite);
+    store_promises!(OnSqlite::default());
 }
 
 mod inbox {
     use super::{OnSqlite, inbox_promises};
 
-    inbox_promises!(OnSqlite);
+    inbox_promises!(OnSqlite::default());
 }
 
 #[test]
 fn any_history_is_that_of_the_model() {
-    relaybox_conformance::model_check(&OnSqlite, 30);
+    relaybox_conformance::model_check(&OnSqlite::default(), 30);
+}
+
+#[test]
+fn any_history_with_an_archive_is_that_of_the_model() {
+    relaybox_conformance::model_check(&OnSqlite { archives: true }, 30);
 }

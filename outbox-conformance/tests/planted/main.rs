@@ -165,10 +165,13 @@ fn the_model_check_finds_what_shows_in_a_sequence_of_calls() {
         Bug::UnparkedByTheFlag,
     ] {
         let check = || relaybox_conformance::model_check(&Fake(Some(bug)), 2_000);
-        assert!(
-            catch_unwind(AssertUnwindSafe(check)).is_err(),
-            "{bug:?} is planted, and not found"
-        );
+        let Err(panic) = catch_unwind(AssertUnwindSafe(check)) else {
+            panic!("{bug:?} is planted, and not found");
+        };
+        let text = panic.downcast_ref::<String>().expect("it says what it found");
+        let history = text.split_once("after this history").expect("and after which history").1;
+        let steps = history.lines().skip(1).count();
+        assert!((1..=12).contains(&steps), "{bug:?} takes {steps} steps to show: {text}");
     }
 }
 

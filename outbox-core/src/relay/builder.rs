@@ -103,7 +103,7 @@ impl<S: OutboxStore, B: EventBus> RelayBuilder<S, B> {
     }
 
     /// Sets how long it waits between looks while events come (`min`) and while none do (up to
-    /// `max`, by way of 25 ms in the first twelve seconds of silence). Default 0.5 ms and 100 ms; `min`
+    /// `max`, by way of 16 ms in the first ten seconds of silence). Default 0.5 ms and 100 ms; `min`
     /// is at least 100 µs.
     pub fn poll_interval(mut self, min: Duration, max: Duration) -> Self {
         let min = min.max(Duration::from_micros(100));

@@ -30,10 +30,10 @@ use crate::{
 const STALLED: Duration = Duration::from_secs(10);
 
 /// How long it waits between looks, at most, during the first seconds of silence.
-const LULL: Duration = Duration::from_millis(25);
+const LULL: Duration = Duration::from_millis(16);
 /// When those seconds are over, and how much slower than silence the wait grows from then on.
-const LULL_OVER: Duration = Duration::from_secs(12);
-const LULL_SHARE: u32 = 40;
+const LULL_OVER: Duration = Duration::from_millis(10_500);
+const LULL_SHARE: u32 = 20;
 /// How often what was published is settled, if there is not much of it.
 const SETTLE_EVERY: Duration = Duration::from_millis(50);
 /// How long counting what waits may take.

@@ -17,9 +17,9 @@ use relaybox_conformance::{
     InboxFactory, StoreFactory, async_trait, inbox_promises, model_check, store_promises,
 };
 use relaybox_core::{
-    CancellationToken, ConsumerName, DeadLetterQuery, DeadLetterStore, Error, ErrorKind, EventId,
-    Mark, OutboxStore, OutboxWriter, ProcessedEventStore, ReadRequest, Relay, SchemaFingerprint,
-    SchemaStore, StoredSchema, TopicName, memory::MemoryBus,
+    ArchiveQuery, ArchiveStore, CancellationToken, ConsumerName, DeadLetterQuery, DeadLetterStore,
+    Error, ErrorKind, EventId, Mark, OutboxStore, OutboxWriter, ProcessedEventStore, ReadRequest,
+    Relay, RetryPolicy, SchemaFingerprint, SchemaStore, StoredSchema, TopicName, memory::MemoryBus,
 };
 
 use super::{drop_database, event, own_database, server, spoil};
@@ -151,11 +151,14 @@ async fn on_database(test: impl AsyncFnOnce(&Database)) {
 async fn two_units_that_change_the_same_document_are_both_run_to_their_end() {
     on_database(async |database| {
         let outbox = MongoOutbox::new(database.clone());
+        // On a slow disk, each of eight commits may take half a second.
+        let transactions = outbox.transactions().retry(RetryPolicy::default().max_attempts(100));
         let counters = database.collection::<Document>(EFFECTS);
         counters.insert_one(doc! { "_id": "a", "n": 0 }).await.unwrap();
         let runs = Arc::new(AtomicU32::new(0));
         let units = (0..8).map(|_| {
             let (outbox, counters, runs) = (outbox.clone(), counters.clone(), Arc::clone(&runs));
+            let transactions = transactions.clone();
             tokio::spawn(async move {
                 let (writer, counters, runs) = (&outbox, &counters, &runs);
                 let unit = |mut tx: MongoTx| async move {
@@ -169,7 +172,7 @@ async fn two_units_that_change_the_same_document_are_both_run_to_their_end() {
                     tx.checked(written)?;
                     Ok::<_, Error>((tx, ()))
                 };
-                outbox.transactions().run(unit).await.unwrap();
+                transactions.run(unit).await.unwrap();
             })
         });
         for unit in units.collect::<Vec<_>>() {
@@ -235,6 +238,46 @@ async fn a_change_stream_wakes_a_relay_that_hardly_polls() {
         shutdown.cancel();
         running.await.unwrap().unwrap();
         watch.await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_relay_published_is_in_the_archive_until_it_is_purged() {
+    on_database(async |database| {
+        let outbox = MongoOutbox::new(database.clone()).archive_published();
+        let events = [event("a", "1"), event("b", "2"), event("a", "3")];
+        let mut tx = outbox.begin().await.unwrap();
+        outbox.write(&mut tx, &events).await.unwrap();
+        tx.commit().await.unwrap();
+        let (bus, shutdown) = (MemoryBus::new(), CancellationToken::new());
+        let relay = Relay::builder(outbox.clone(), bus.clone()).build();
+        let relay = tokio::spawn(relay.run(shutdown.clone()));
+        let in_the_end = async |count: usize| {
+            let limit = Duration::from_secs(30);
+            let settled = async {
+                while outbox.archived(&ArchiveQuery::latest()).await.unwrap().len() != count {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    if count == 0 {
+                        // It goes by whole seconds.
+                        outbox.purge_archive(Duration::ZERO, 2).await.unwrap();
+                    }
+                }
+            };
+            tokio::time::timeout(limit, settled).await.expect("in half a minute");
+        };
+        in_the_end(events.len()).await;
+        assert_eq!(outbox.stats().await.unwrap().backlog, 0);
+        for event in &events {
+            let archived = outbox.archived(&ArchiveQuery::event(event.event_id)).await.unwrap();
+            assert_eq!(archived[0].envelope.as_ref().unwrap(), event);
+            assert_eq!(archived[0].topic.as_str(), "thing-events.v1");
+            assert!(archived[0].receipt.offset.is_some());
+        }
+        assert_eq!(outbox.purge_archive(Duration::from_secs(3600), 10).await.unwrap(), 0);
+        in_the_end(0).await;
+        shutdown.cancel();
+        relay.await.unwrap().unwrap();
     })
     .await;
 }

@@ -86,6 +86,23 @@ async fn a_transaction_that_is_dropped_or_aborted_is_rolled_back() {
     assert!(!server.names().contains(&"commitTransaction".to_owned()));
 }
 
+#[tokio::test]
+async fn a_standalone_server_is_told_from_a_failing_one_by_a_service_that_only_writes() {
+    let server = Server::start(|name, _| match name {
+        "insert" => Answer::Says(doc! {
+            "ok": 0.0, "code": 20, "codeName": "IllegalOperation",
+            "errmsg": "Transaction numbers are only allowed on a replica set member or mongos",
+        }),
+        _ => Answer::Done,
+    })
+    .await;
+    let outbox = MongoOutbox::new(server.database().await);
+    let mut tx = outbox.begin().await.unwrap();
+    let error = outbox.write(&mut tx, &[event("a", "1")]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    assert!(error.to_string().contains("replica set"), "it says what to do: {error}");
+}
+
 /// The driver alone would believe that nothing had begun, and say nothing to the server.
 #[tokio::test]
 async fn a_transaction_whose_first_statement_was_given_up_on_is_rolled_back() {
