@@ -213,6 +213,18 @@ fn lags(consumer: &BaseConsumer, topic: &str, partitions: i32) -> KafkaResult<Ve
     committed.elements().iter().map(lag).collect()
 }
 
+/// The first and the next offset of a partition. The leader of a topic that is new may not know it yet.
+fn watermarks(consumer: &BaseConsumer, topic: &str, partition: i32) -> (i64, i64) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match consumer.fetch_watermarks(topic, partition, PATIENCE) {
+            Ok(found) => return found,
+            Err(error) => assert!(Instant::now() < deadline, "{topic}: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 fn read_to_the_end<T>(
     consumer: &BaseConsumer,
     topic: &str,
@@ -222,7 +234,7 @@ fn read_to_the_end<T>(
     let mut assignment = TopicPartitionList::new();
     let mut remaining = 0;
     for partition in 0..partitions {
-        let (low, high) = consumer.fetch_watermarks(topic, partition, PATIENCE).unwrap();
+        let (low, high) = watermarks(consumer, topic, partition);
         remaining += high - low;
         assignment.add_partition_offset(topic, partition, rdkafka::Offset::Beginning).unwrap();
     }

@@ -1,6 +1,6 @@
 //! Kafka: on librdkafka's mock cluster, and on a real broker, whose own limit refuses records, too.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rdkafka::{
@@ -200,6 +200,18 @@ async fn read(brokers: String, topic: TopicName) -> Vec<(Receipt, StoredRecord)>
     tokio::task::spawn_blocking(move || read_now(&brokers, topic.as_str())).await.unwrap()
 }
 
+/// The first and the next offset of a partition. The leader of a topic that is new may not know it yet.
+fn watermarks(consumer: &BaseConsumer, topic: &str, partition: i32) -> (i64, i64) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match consumer.fetch_watermarks(topic, partition, PATIENCE) {
+            Ok(found) => return found,
+            Err(error) => assert!(Instant::now() < deadline, "{topic}: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 fn read_now(brokers: &str, topic: &str) -> Vec<(Receipt, StoredRecord)> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
@@ -210,7 +222,7 @@ fn read_now(brokers: &str, topic: &str) -> Vec<(Receipt, StoredRecord)> {
     let mut left = 0;
     let mut list = TopicPartitionList::new();
     for partition in 0..PARTITIONS {
-        let (low, high) = consumer.fetch_watermarks(topic, partition, PATIENCE).unwrap();
+        let (low, high) = watermarks(&consumer, topic, partition);
         left += high - low;
         list.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
     }

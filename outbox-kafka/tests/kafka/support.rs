@@ -1,6 +1,10 @@
 //! Clusters, topics, records, and a reader that shares no code with the source.
 
-use std::{env, future::Future, time::Duration};
+use std::{
+    env,
+    future::Future,
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
     Message, Offset, TopicPartitionList,
@@ -190,6 +194,18 @@ pub(crate) fn client(brokers: &str) -> rdkafka::ClientConfig {
     config
 }
 
+/// The first and the next offset of a partition. The leader of a topic that is new may not know it yet.
+fn watermarks(consumer: &BaseConsumer, topic: &str, partition: i32) -> (i64, i64) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match consumer.fetch_watermarks(topic, partition, PATIENCE) {
+            Ok(found) => return found,
+            Err(error) => assert!(Instant::now() < deadline, "{topic}: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 fn read_all(brokers: &str, topic: &str) -> Vec<Raw> {
     let mut config = client(brokers);
     config.set("group.id", "reader").set("enable.auto.commit", "false");
@@ -198,7 +214,7 @@ fn read_all(brokers: &str, topic: &str) -> Vec<Raw> {
     let mut left = 0;
     let mut list = TopicPartitionList::new();
     for partition in metadata.topics()[0].partitions() {
-        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), PATIENCE).unwrap();
+        let (low, high) = watermarks(&consumer, topic, partition.id());
         left += high - low;
         list.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
     }
