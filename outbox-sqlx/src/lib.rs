@@ -69,7 +69,7 @@ mod migrate;
 mod postgres;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod row;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(feature = "sqlite")]
 mod runs;
 mod schemas;
 #[cfg(feature = "sqlite")]

@@ -8,7 +8,7 @@ use super::{
     PgOutbox, begin,
     sql::{BEGIN, OutboxSql},
 };
-use crate::{error, lease::lost, runs::runs};
+use crate::{error, lease::lost};
 
 const SETTLE: &str = "settle events";
 
@@ -55,8 +55,6 @@ async fn published(
     let statement: Settles<'_> = if outbox.archives {
         let statement = places(under_lease(&sql.archive).bind(positions), &first_time);
         places(statement.bind(letters).bind(ids), &redriven)
-    } else if let [(first, last)] = runs(positions.iter().copied())[..] {
-        under_lease(&sql.published_run).bind(letters).bind(ids).bind(first).bind(last)
     } else {
         under_lease(&sql.published).bind(letters).bind(ids).bind(positions)
     };
