@@ -69,8 +69,6 @@ mod migrate;
 mod postgres;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod row;
-#[cfg(feature = "sqlite")]
-mod runs;
 mod schemas;
 #[cfg(feature = "sqlite")]
 mod sqlite;

@@ -45,17 +45,17 @@ const RENEW: &str = "UPDATE {outbox_relay} \
 const RELEASE: &str = "UPDATE {outbox_relay} SET owner = NULL, lease_until = clock_timestamp() \
      WHERE owner = $1 AND epoch = $2";
 
-/// Deletes what was published: `$3`, `$4` dead letters, `$5` positions in the outbox. Gives the number of
-/// leases (1 or 0) and of events.
+/// Deletes what was published: `$3` positions in the outbox, `$4`, `$5` dead letters. Gives the
+/// number of leases (1 or 0) and of events.
 ///
 /// The lock on the lease keeps a takeover waiting until the transaction ends.
 const PUBLISHED: &str = "WITH lease AS (\
          SELECT 1 FROM {outbox_relay} WHERE owner = $1 AND epoch = $2 FOR SHARE\
      ), first_time AS (\
          DELETE FROM {outbox_events} \
-         WHERE seq = ANY($5) AND EXISTS (SELECT 1 FROM lease) RETURNING 1\
+         WHERE seq = ANY($3) AND EXISTS (SELECT 1 FROM lease) RETURNING 1\
      ), redriven AS (\
-         DELETE FROM {outbox_dead_letters} AS dead USING unnest($3::bigint[], $4::uuid[]) \
+         DELETE FROM {outbox_dead_letters} AS dead USING unnest($4::bigint[], $5::uuid[]) \
              AS given (seq, event_id) \
          WHERE dead.event_id = given.event_id AND dead.seq = given.seq \
              AND EXISTS (SELECT 1 FROM lease) RETURNING 1\
