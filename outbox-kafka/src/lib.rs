@@ -53,6 +53,7 @@ mod error;
 mod producer;
 mod redrive;
 mod source;
+mod warm_up;
 
 #[doc(no_inline)]
 pub use relaybox_core::Secret;

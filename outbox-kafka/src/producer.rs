@@ -5,9 +5,9 @@
 //! async thread.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
@@ -29,6 +29,7 @@ use crate::{
     batch::{Batch, Results},
     client::Monitor,
     error,
+    warm_up::{Admission, Probe, WarmUp},
 };
 
 /// How long a poll lasts: how late a failure is swept and a stop noticed, at most.
@@ -40,6 +41,9 @@ const IDLE_TICK: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(1);
 /// How long a closing producer waits for its last delivery reports.
 const LAST_REPORTS: Duration = Duration::from_secs(2);
+/// How long the broker may take to say how many partitions a topic has, and how long until it is asked
+/// again.
+const METADATA: Duration = Duration::from_secs(1);
 
 /// A record as it goes out.
 pub(crate) struct Outgoing<'a> {
@@ -51,6 +55,26 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) headers: OwnedHeaders,
 }
 
+/// A record that is held back.
+struct Held {
+    topic: Box<str>,
+    partition: Option<i32>,
+    key: Option<Box<[u8]>>,
+    value: Option<Box<[u8]>>,
+    headers: OwnedHeaders,
+    ticket: Box<Ticket>,
+}
+
+impl Held {
+    fn new(record: Outgoing<'_>, ticket: Box<Ticket>) -> Self {
+        let Outgoing { topic, partition, key, value, headers } = record;
+        let (key, value) = (key.map(Box::from), value.map(Box::from));
+        Self { topic: topic.into(), partition, key, value, headers, ticket }
+    }
+}
+
+type Client = BaseProducer<Reports>;
+
 /// A producer that stops for good at the first failure.
 ///
 /// Hand over from one thread at a time: the order of the calls is the order of the records. Dropping
@@ -58,7 +82,7 @@ pub(crate) struct Outgoing<'a> {
 pub(crate) struct Producer {
     /// None once it ends: the last one to let go of the client closes it, which blocks, so that must
     /// be the thread.
-    client: Option<Arc<BaseProducer<Reports>>>,
+    client: Option<Arc<Client>>,
     life: Arc<Life>,
     /// How many records were handed over.
     turns: u64,
@@ -76,6 +100,8 @@ impl Producer {
         let client = BaseProducer::from_config_and_context(config, Reports(Arc::clone(&life)))
             .map_err(|error| error::convert(operation, error))?;
         let client = Arc::new(client);
+        // It is empty until now: nothing was handed over.
+        drop(life.client.set(Arc::downgrade(&client)));
         let (end, ended) = oneshot::channel();
         let (polled, lived) = (Arc::clone(&client), Arc::clone(&life));
         thread::Builder::new()
@@ -93,15 +119,18 @@ impl Producer {
         let Life { operation, latch, .. } = &*self.life;
         let (batch, results) = Batch::new(operation, records.len());
         let number = self.life.register(&batch);
+        // Held for the whole call, so that what is held back is not passed on its way out.
+        let mut warm_up = self.life.warm_up();
+        warm_up.look_at_the_clock(Instant::now());
         let mut records = records.enumerate();
         for (index, record) in records.by_ref() {
             let turn = self.turns;
             self.turns += 1;
+            let ticket = Ticket { batch: Arc::clone(&batch), number, index, turn, probe: None };
             let refusal = if latch.is_set() {
                 Some(halted(operation))
             } else {
-                let ticket = Ticket { batch: Arc::clone(&batch), number, index, turn };
-                self.send(record, Box::new(ticket)).err()
+                self.send(&mut warm_up, record, Box::new(ticket)).err()
             };
             if let Some(refusal) = refusal {
                 latch.set(turn);
@@ -109,21 +138,35 @@ impl Producer {
                 break;
             }
         }
+        drop(warm_up);
         for (index, _) in records {
             self.life.settle(&batch, number, index, Err(halted(operation)));
         }
         results
     }
 
-    fn send(&self, record: Outgoing<'_>, ticket: Box<Ticket>) -> Result<()> {
-        let Outgoing { topic, partition, key, value, headers } = record;
-        let mut out = BaseRecord::with_opaque_to(topic, ticket).headers(headers);
-        (out.partition, out.key, out.payload) = (partition, key, value);
+    /// Sends a record, or holds it back.
+    fn send(
+        &self,
+        warm_up: &mut WarmUp<Held>,
+        record: Outgoing<'_>,
+        mut ticket: Box<Ticket>,
+    ) -> Result<()> {
         let client = self.client.as_ref().ok_or_else(|| halted(self.life.operation))?;
-        client.send(out).map_err(|(error, _)| match error.rdkafka_error_code() {
-            Some(code) => delivery_error(self.life.operation, code, topic),
-            None => error::convert(self.life.operation, error),
-        })
+        // Records without a key have no order.
+        let Some(key) = record.key else { return self.life.send(client, record, ticket) };
+        if warm_up.meet(record.topic) {
+            ask_for_partitions(&self.life, client);
+        }
+        match warm_up.admit(record.topic, key) {
+            Admission::Go => {}
+            Admission::First(probe) => ticket.probe = Some(probe),
+            Admission::Wait(waiting) => {
+                waiting.push_back(Held::new(record, ticket));
+                return Ok(());
+            }
+        }
+        self.life.send(client, record, ticket)
     }
 
     /// Whether it takes no record any more.
@@ -138,7 +181,7 @@ impl Producer {
 
     /// The librdkafka client itself, for metadata. Let go of it on a thread that may block: it may be
     /// the last one by then.
-    pub(crate) fn client(&self) -> Option<Arc<BaseProducer<Reports>>> {
+    pub(crate) fn client(&self) -> Option<Arc<Client>> {
         self.client.as_ref().map(Arc::clone)
     }
 
@@ -173,7 +216,9 @@ impl Drop for Producer {
 struct Life {
     operation: &'static str,
     monitor: Monitor,
+    client: OnceLock<Weak<Client>>,
     latch: Latch,
+    warm_up: Mutex<WarmUp<Held>>,
     stop: AtomicBool,
     /// Batches with a result missing, in case librdkafka never reports it.
     outstanding: Mutex<HashMap<u64, Weak<Batch>>>,
@@ -185,7 +230,9 @@ impl Life {
         Self {
             operation,
             monitor,
+            client: OnceLock::new(),
             latch: Latch::default(),
+            warm_up: Mutex::new(WarmUp::new()),
             stop: AtomicBool::new(false),
             outstanding: Mutex::default(),
             batches: AtomicU64::new(0),
@@ -194,6 +241,50 @@ impl Life {
 
     fn outstanding(&self) -> MutexGuard<'_, HashMap<u64, Weak<Batch>>> {
         self.outstanding.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn warm_up(&self) -> MutexGuard<'_, WarmUp<Held>> {
+        self.warm_up.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn client(&self) -> Option<Arc<Client>> {
+        self.client.get().and_then(Weak::upgrade)
+    }
+
+    fn send(&self, client: &Client, record: Outgoing<'_>, ticket: Box<Ticket>) -> Result<()> {
+        let Outgoing { topic, partition, key, value, headers } = record;
+        let mut out = BaseRecord::with_opaque_to(topic, ticket).headers(headers);
+        (out.partition, out.key, out.payload) = (partition, key, value);
+        client.send(out).map_err(|(error, _)| match error.rdkafka_error_code() {
+            Some(code) => delivery_error(self.operation, code, topic),
+            None => error::convert(self.operation, error),
+        })
+    }
+
+    /// Sends what waited for the first record of its key.
+    fn send_held(&self, waiting: VecDeque<Held>) {
+        let client = self.client();
+        for Held { topic, partition, key, value, headers, ticket } in waiting {
+            let (batch, number, index) = (Arc::clone(&ticket.batch), ticket.number, ticket.index);
+            let turn = ticket.turn;
+            let (key, value) = (key.as_deref(), value.as_deref());
+            let record = Outgoing { topic: &topic, partition, key, value, headers };
+            let sent = match &client {
+                Some(client) if !self.latch.is_set() => self.send(client, record, ticket),
+                _ => Err(halted(self.operation)),
+            };
+            if let Err(refusal) = sent {
+                self.latch.set(turn);
+                self.settle(&batch, number, index, Err(refusal));
+            }
+        }
+    }
+
+    fn fail_held(&self, waiting: VecDeque<Held>) {
+        for Held { ticket, .. } in waiting {
+            let Ticket { batch, number, index, .. } = *ticket;
+            self.settle(&batch, number, index, Err(halted(self.operation)));
+        }
     }
 
     fn register(&self, batch: &Arc<Batch>) -> u64 {
@@ -262,6 +353,8 @@ pub(crate) struct Ticket {
     number: u64,
     index: usize,
     turn: u64,
+    /// Set when others wait for it.
+    probe: Option<Probe>,
 }
 
 /// Takes librdkafka's callbacks.
@@ -287,24 +380,45 @@ impl ProducerContext for Reports {
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
         let Life { operation, latch, .. } = &*self.0;
-        let Ticket { batch, number, index, turn } = *ticket;
+        let Ticket { batch, number, index, turn, probe } = *ticket;
+        let topic = match result {
+            Ok(message) | Err((_, message)) => message.topic(),
+        };
         let result = match result {
+            // The client believes that the broker has it, because it has what came behind.
+            Ok(message) if message.offset() < 0 => {
+                latch.set_and_sweep(turn);
+                Err(Error::new(ErrorKind::Unavailable, operation)
+                    .detail("the broker has a later record and not necessarily this one")
+                    .with_retry(Retry::OutcomeUnknown))
+            }
             Ok(_) if latch.is_behind_failure(turn) => {
                 // The broker has it, but nothing behind a failed record counts as published.
                 Err(halted(operation).with_retry(Retry::OutcomeUnknown))
             }
             Ok(message) => Ok(Receipt::at(message.partition(), message.offset())),
-            Err((error, message)) => {
+            Err((error, _)) => {
                 latch.set_and_sweep(turn);
                 let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
                 Err(match &*latch.cause() {
                     Some(refusal) => Error::new(ErrorKind::Authentication, operation)
                         .detail(refusal.clone())
                         .with_retry(Retry::OutcomeUnknown),
-                    None => delivery_error(operation, code, message.topic()),
+                    None => delivery_error(operation, code, topic),
                 })
             }
         };
+        if let Some(probe) = probe {
+            // Held until they are sent: nobody is to pass them.
+            let mut warm_up = self.0.warm_up();
+            match &result {
+                Ok(Receipt { partition: Some(partition), .. }) => {
+                    let waiting = warm_up.answered(topic, probe, *partition);
+                    self.0.send_held(waiting);
+                }
+                _ => self.0.fail_held(warm_up.failed(topic, probe)),
+            }
+        }
         self.0.settle(&batch, number, index, result);
     }
 }
@@ -337,6 +451,38 @@ fn serve(client: Arc<BaseProducer<Reports>>, life: &Life, ended: oneshot::Sender
     life.abandon();
     // Says that it is over; closing the client may take longer.
     drop(ended);
+}
+
+/// Asks how many partitions the topics have, on a thread of its own, until all are known.
+fn ask_for_partitions(life: &Arc<Life>, client: &Arc<Client>) {
+    let (life, client) = (Arc::clone(life), Arc::downgrade(client));
+    let ask = move || {
+        loop {
+            let topics = life.warm_up().unknown();
+            if topics.is_empty() {
+                return;
+            }
+            let mut answered = false;
+            for topic in topics {
+                let Some(client) = client.upgrade() else { return };
+                let Some(partitions) = partitions(&client, &topic) else { continue };
+                life.warm_up().learn(&topic, partitions);
+                answered = true;
+            }
+            if !answered {
+                thread::sleep(METADATA);
+            }
+        }
+    };
+    // Without it more is held back for longer, no more than that.
+    drop(thread::Builder::new().name("relaybox-partitions".to_owned()).spawn(ask));
+}
+
+/// How many partitions a topic has, if somebody says so soon.
+fn partitions(client: &Client, topic: &str) -> Option<usize> {
+    let metadata = client.client().fetch_metadata(Some(topic), METADATA).ok()?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic)?;
+    Some(found.partitions().len()).filter(|partitions| *partitions > 0)
 }
 
 fn halted(operation: &'static str) -> Error {

@@ -127,9 +127,13 @@ on_both!(
             let flight = bus.publish(numbers.collect());
             within(bus.recover()).await.unwrap();
             let results = within(flight).await;
-            let unknown = results.iter().filter_map(|result| result.as_ref().err());
-            assert!(unknown.clone().all(|e| e.retry() == Retry::OutcomeUnknown));
-            assert!(unknown.clone().all(|e| e.kind() == ErrorKind::Halted));
+            let failed = results.iter().filter_map(|result| result.as_ref().err());
+            assert!(failed.clone().all(|e| e.kind() == ErrorKind::Halted));
+            // The first ones of their keys were on their way, the others waited for them.
+            let is_unknown = |result: &relaybox_core::Result<Receipt>| {
+                result.as_ref().map_or_else(|e| e.retry() == Retry::OutcomeUnknown, |_| true)
+            };
+            assert!(results[..5].iter().all(is_unknown), "{:?}", &results[..5]);
         }
         relay(&bus, &topic, 5, 500).await;
         assert_complete_and_ordered(&cluster, &topic, 5, 500).await;

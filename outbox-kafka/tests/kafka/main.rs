@@ -7,6 +7,7 @@ mod admin;
 mod bus;
 mod dead_letter;
 mod failures;
+mod first_records;
 mod rebalance;
 mod redrive;
 mod security;

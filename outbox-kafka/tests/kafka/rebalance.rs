@@ -6,10 +6,14 @@ use std::{
     time::Duration,
 };
 
-use relaybox_core::{ConsumerName, ErrorKind, EventSource, Partition, Received, TopicName};
+use relaybox_core::{
+    ConsumerName, ErrorKind, EventBus, EventSource, Partition, Received, TopicName,
+};
 use relaybox_kafka::{KafkaConfig, KafkaSource};
 
-use crate::support::{Cluster, batch, on_both, publish_numbers, unique_group, values, within};
+use crate::support::{
+    Cluster, batch, on_both, publish_numbers, record, unique_group, values, within,
+};
 
 const PARTITIONS: i32 = 4;
 const KEYS: u32 = 20;
@@ -32,9 +36,10 @@ fn join_with(
 }
 
 async fn publish(cluster: &Cluster, topic: &TopicName, from: u32, to: u32) {
-    let bus = cluster.bus();
-    for key in 0..KEYS {
-        publish_numbers(&bus, topic, &format!("k{key}"), from, to).await;
+    let all = (from..to).flat_map(|n| (0..KEYS).map(move |key| (key, n)));
+    let records = all.map(|(key, n)| record(topic, &format!("k{key}"), n.to_string()));
+    for result in cluster.bus().publish(records.collect()).await {
+        result.unwrap();
     }
 }
 

@@ -12,8 +12,8 @@ use relaybox_core::{ErrorKind, EventBus, EventSource};
 use relaybox_kafka::{KafkaConfig, KafkaSource, StartAt};
 
 use crate::support::{
-    Cluster, PATIENCE, batch, client, on_both, publish_numbers, unique_group, unique_topic, values,
-    within,
+    Cluster, PATIENCE, batch, client, on_both, publish_numbers, publish_together, unique_group,
+    unique_topic, values, within,
 };
 
 /// Long enough for what must not come to come.
@@ -110,7 +110,7 @@ on_both!(
     after_half_a_batch_was_acknowledged_and_the_rest_released_the_next_begins_with_the_rest,
     async |cluster: Cluster| {
         let (topic, bus) = (cluster.topic(1).await, cluster.bus());
-        publish_numbers(&bus, &topic, "k", 0, 10).await;
+        publish_together(&bus, &topic, 10).await;
         let source = source(&cluster, &topic);
         let (partition, deliveries) = batch(&source).await;
         assert_eq!(deliveries.len(), 10);
@@ -360,7 +360,7 @@ async fn a_topic_without_room_for_a_dead_letter_topic_is_refused() {
 
 on_both!(the_rest_of_a_batch_stays_out_until_it_is_acknowledged_too, async |cluster: Cluster| {
     let (topic, bus) = (cluster.topic(1).await, cluster.bus());
-    publish_numbers(&bus, &topic, "k", 0, 20).await;
+    publish_together(&bus, &topic, 20).await;
     let source = KafkaSource::builder(cluster.config(), unique_group(), vec![topic.clone()])
         .max_batch(10)
         .build()

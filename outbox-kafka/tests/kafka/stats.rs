@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use relaybox_core::{ConsumerName, ErrorKind, EventSource, Failure, SourceStats, TopicName};
+use relaybox_core::{
+    ConsumerName, ErrorKind, EventBus, EventSource, Failure, SourceStats, TopicName,
+};
 use relaybox_kafka::{KafkaConfig, KafkaSource, StartAt, dead_letter_topic};
 
 use crate::support::{
-    Cluster, batch, on_both, publish_numbers, unique_group, unique_topic, within,
+    Cluster, batch, on_both, publish_numbers, record, unique_group, unique_topic, within,
 };
 
 /// Asks until the source holds so many partitions.
@@ -35,9 +37,9 @@ fn failure() -> Failure {
 
 on_both!(the_lag_is_what_was_not_acknowledged, async |cluster: Cluster| {
     let (topic, bus) = (cluster.topic(3).await, cluster.bus());
-    for key in 0..20 {
-        publish_numbers(&bus, &topic, &format!("k{key}"), 0, 10).await;
-    }
+    let all = (0..10).flat_map(|n| (0..20).map(move |key| (key, n)));
+    let records = all.map(|(key, n)| record(&topic, &format!("k{key}"), n.to_string())).collect();
+    assert!(bus.publish(records).await.iter().all(Result::is_ok));
     let join = |group| {
         KafkaSource::builder(cluster.config(), group, vec![topic.clone()]).max_batch(10).build()
     };

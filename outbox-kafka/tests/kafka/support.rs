@@ -157,6 +157,15 @@ pub(crate) async fn publish_numbers(
     }
 }
 
+/// Publishes the numbers below `to`, each with a key of its own: none waits for the first of its key, so
+/// they come in one batch.
+pub(crate) async fn publish_together(bus: &KafkaBus, topic: &TopicName, to: u32) {
+    let records = (0..to).map(|n| record(topic, &format!("k{n}"), n.to_string())).collect();
+    for result in bus.publish(records).await {
+        result.unwrap();
+    }
+}
+
 /// The next batch; a revocation is a failure.
 pub(crate) async fn batch(source: &KafkaSource) -> (Partition, Vec<Delivery>) {
     match within(source.receive()).await.unwrap() {
