@@ -69,6 +69,8 @@ mod migrate;
 mod postgres;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod row;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod runs;
 mod schemas;
 #[cfg(feature = "sqlite")]
 mod sqlite;

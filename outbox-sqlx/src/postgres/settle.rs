@@ -1,14 +1,14 @@
 //! Settling: under the lease's row lock, all or nothing, no statement per event.
 
 use relaybox_core::{EventRef, GivenUp, Lease, Origin, Published, Result, Settled, Settlement};
-use sqlx::{PgExecutor, Postgres, Transaction, postgres::PgArguments, query::QueryAs};
+use sqlx::{PgExecutor, Postgres, SqlStr, Transaction, postgres::PgArguments, query::QueryAs};
 use uuid::Uuid;
 
 use super::{
     PgOutbox, begin,
     sql::{BEGIN, OutboxSql},
 };
-use crate::{error, lease::lost};
+use crate::{error, lease::lost, runs::runs};
 
 const SETTLE: &str = "settle events";
 
@@ -40,19 +40,26 @@ async fn published(
     lease: &Lease,
     events: &[Published],
 ) -> Result<u64> {
-    let sql = if outbox.archives { &outbox.sql.archive } else { &outbox.sql.published };
-    // Planned each time, for the table as it is: a plan that was made for an empty one would walk a
-    // full one for each settlement.
-    let statement = sqlx::query_as(sql.clone()).persistent(false);
-    let statement = statement.bind(lease.relay.as_str()).bind(lease.epoch);
+    let sql = &outbox.sql;
     let (first_time, redriven): (Vec<_>, Vec<_>) =
         events.iter().partition(|published| published.event.origin == Origin::Outbox);
-    let statement = statement.bind(column(&first_time, |published| published.event.position));
-    let statement = if outbox.archives { places(statement, &first_time) } else { statement };
-    let statement = statement
-        .bind(column(&redriven, |published| published.event.position))
-        .bind(column(&redriven, |published| published.event.event_id.as_uuid()));
-    let statement = if outbox.archives { places(statement, &redriven) } else { statement };
+    let positions = column(&first_time, |published| published.event.position);
+    let letters = column(&redriven, |published| published.event.position);
+    let ids = column(&redriven, |published| published.event.event_id.as_uuid());
+    // Planned each time, for the table as it is: a plan that was made for an empty one would walk a
+    // full one for each settlement.
+    let under_lease = |sql: &SqlStr| {
+        let statement = sqlx::query_as(sql.clone()).persistent(false);
+        statement.bind(lease.relay.as_str()).bind(lease.epoch)
+    };
+    let statement: Settles<'_> = if outbox.archives {
+        let statement = places(under_lease(&sql.archive).bind(positions), &first_time);
+        places(statement.bind(letters).bind(ids), &redriven)
+    } else if let [(first, last)] = runs(positions.iter().copied())[..] {
+        under_lease(&sql.published_run).bind(letters).bind(ids).bind(first).bind(last)
+    } else {
+        under_lease(&sql.published).bind(letters).bind(ids).bind(positions)
+    };
     let (leases, published) = statement.fetch_one(executor).await.map_err(error::commit(SETTLE))?;
     if leases == 0 { Err(lost(SETTLE, lease)) } else { Ok(published.unsigned_abs()) }
 }

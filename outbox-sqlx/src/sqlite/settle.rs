@@ -8,7 +8,7 @@ use super::{
     SqliteOutbox, json,
     sql::{BEGIN, OutboxSql},
 };
-use crate::{error, lease::lost};
+use crate::{error, lease::lost, runs::runs};
 
 const SETTLE: &str = "settle events";
 
@@ -61,9 +61,10 @@ async fn published(
     events: &[Published],
 ) -> Result<u64> {
     let events: Vec<_> = events.iter().map(|published| published.event).collect();
-    let first_time = match range(&events) {
-        Some((first, last)) => delete_range(sql, tx, first, last).await?,
-        None => execute(tx, &sql.delete, seqs(&events, Origin::Outbox)).await?,
+    let of_outbox = events.iter().filter(|event| event.origin == Origin::Outbox);
+    let first_time = match runs(of_outbox.map(|event| event.position))[..] {
+        [(first, last)] => delete_range(sql, tx, first, last).await?,
+        _ => execute(tx, &sql.delete, seqs(&events, Origin::Outbox)).await?,
     };
     Ok(first_time + execute(tx, &sql.delete_redriven, seqs(&events, Origin::DeadLetter)).await?)
 }
@@ -99,18 +100,6 @@ async fn delete_range(
     let delete = sqlx::query(sql.delete_range.clone()).bind(first).bind(last);
     let done = delete.execute(&mut **tx).await;
     Ok(done.map_err(error::database(SETTLE))?.rows_affected())
-}
-
-/// The first and the last position in the outbox, if all in between are there.
-fn range(events: &[EventRef]) -> Option<(i64, i64)> {
-    let mut positions =
-        events.iter().filter(|event| event.origin == Origin::Outbox).map(|event| event.position);
-    let first = positions.next()?;
-    let mut last = first;
-    for position in positions {
-        last = last.checked_add(1).filter(|next| *next == position)?;
-    }
-    Some((first, last))
 }
 
 /// Runs a statement on a list, unless that is empty.
