@@ -25,7 +25,8 @@ impl File {
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(Duration::from_secs(5));
+            .busy_timeout(Duration::from_secs(5))
+            .row_buffer_size(500);
         let pool = SqlitePoolOptions::new().max_connections(4).connect_with(connect).await.unwrap();
         SqliteMigrator::new(pool.clone(), Tables::default()).run().await.unwrap();
         Self { pool, _directory: directory }

@@ -337,7 +337,9 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
             || self.drain_until.is_some()
             || self.alone > 0
             || self.pending.published.len() < self.pending.len()
-            || self.pending.len() >= 4 * settings.batch;
+            || self.pending.len() >= 4 * settings.batch
+            // The end of a burst: nothing more will join these soon.
+            || (self.flights.is_empty() && self.pending.len() >= settings.batch / 4);
         Some(if is_urgent {
             self.next_settle
         } else {

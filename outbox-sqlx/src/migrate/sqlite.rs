@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Sqlite, SqlitePool, Transaction};
 use super::{Migration, RUN, TABLES, complete, missing, script};
 use crate::{Tables, error, sqlite::render};
 
-const MIGRATIONS: [Migration; 4] = [
+const MIGRATIONS: [Migration; 5] = [
     Migration {
         version: 1,
         name: "create the tables",
@@ -28,6 +28,11 @@ const MIGRATIONS: [Migration; 4] = [
         version: 4,
         name: "keep schemas",
         sql: include_str!("sqlite/0004_keep_schemas.sql"),
+    },
+    Migration {
+        version: 5,
+        name: "settle by a mark",
+        sql: include_str!("sqlite/0005_settle_by_a_mark.sql"),
     },
 ];
 

@@ -1,7 +1,8 @@
 //! The reader: new events from a position on.
 //!
 //! With one writer at a time, positions are in the order of the commits and there are no gaps. Now and
-//! then, and at first, it looks from the lowest row again, for one whose position was made by hand.
+//! then, and at first, it looks from the lowest row that is not settled again, for one whose position was
+//! made by hand.
 
 use std::{
     sync::Arc,
@@ -12,14 +13,15 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use relaybox_core::{
-    AggregateType, Envelope, EventId, EventRef, Origin, OutboxReader, OutboxRow, ReadRequest,
-    Result,
+    AggregateType, Envelope, Error, ErrorKind, EventId, EventRef, Origin, OutboxReader, OutboxRow,
+    ReadRequest, Result,
 };
 use sqlx::{
     Row, Sqlite, SqlitePool,
     query::Query,
     sqlite::{SqliteArguments, SqliteRow},
 };
+use tokio::{runtime::Handle, task::spawn_blocking};
 use uuid::Uuid;
 
 use super::{json, sql::OutboxSql};
@@ -141,25 +143,36 @@ impl SqliteReader {
     }
 
     /// Takes rows up to the limits of the request.
+    ///
+    /// On a thread that may block: SQLite's thread hands each row over by itself, and wakes a parked thread
+    /// for less than a runtime that also watches sockets.
     async fn fetch(
         &self,
-        query: Query<'_, Sqlite, SqliteArguments>,
+        query: Query<'static, Sqlite, SqliteArguments>,
         request: &ReadRequest,
     ) -> Result<Vec<Read>> {
         let keeps_parked = self.in_flight.keeps_parked();
-        let mut rows = query.fetch(&self.pool);
-        let mut reads = Vec::new();
-        let mut bytes = 0_usize;
-        // The rows come in order, so the rest needs no fetching.
-        while bytes < request.max_bytes
-            && reads.len() < request.limit
-            && let Some(row) = rows.try_next().await.map_err(error::database(READ))?
-        {
-            let read = decode(&row, keeps_parked).map_err(error::database(READ))?;
-            bytes = bytes.saturating_add(read.payload_bytes);
-            reads.push(read);
-        }
-        Ok(reads)
+        let (max_bytes, limit) = (request.max_bytes, request.limit);
+        let pool = self.pool.clone();
+        let fetch = async move {
+            let mut rows = query.fetch(&pool);
+            let mut reads = Vec::new();
+            let mut bytes = 0_usize;
+            // The rows come in order, so the rest needs no fetching.
+            while bytes < max_bytes
+                && reads.len() < limit
+                && let Some(row) = rows.try_next().await.map_err(error::database(READ))?
+            {
+                let read = decode(&row, keeps_parked).map_err(error::database(READ))?;
+                bytes = bytes.saturating_add(read.payload_bytes);
+                reads.push(read);
+            }
+            Ok(reads)
+        };
+        let runtime = Handle::current();
+        spawn_blocking(move || runtime.block_on(fetch))
+            .await
+            .unwrap_or_else(|failure| Err(Error::new(ErrorKind::Other, READ).caused_by(failure)))
     }
 
     /// Moves on behind what was read.

@@ -1,4 +1,10 @@
 //! Settling: in a write transaction, which no takeover can slip into; all or nothing.
+//!
+//! With a write-ahead log, SQLite writes each page that a DELETE has emptied. So what is published moves a
+//! mark (`settled_to`), and its rows are removed all at once when nothing waits. While something always
+//! waits, they are removed a slice at a time.
+
+use std::time::Duration;
 
 use relaybox_core::{EventRef, GivenUp, Lease, Origin, Published, Result, Settled, Settlement};
 use serde_json::{Value, json};
@@ -11,6 +17,10 @@ use super::{
 use crate::{error, lease::lost, runs::runs};
 
 const SETTLE: &str = "settle events";
+/// How long published rows lie in the table while others wait, before they go in slices.
+const LEFT_FOR: Duration = Duration::from_secs(5);
+/// So many rows are removed after the settlement, not with it: it takes half a millisecond a thousand.
+const MANY: u64 = 5_000;
 
 pub(super) async fn settle(
     outbox: &SqliteOutbox,
@@ -19,25 +29,29 @@ pub(super) async fn settle(
 ) -> Result<Settled> {
     let sql = &*outbox.sql;
     let mut tx = outbox.pool.begin_with(BEGIN).await.map_err(error::database(SETTLE))?;
-    hold(sql, &mut tx, lease).await?;
+    let settled_to = hold(sql, &mut tx, lease).await?;
     if outbox.archives {
         archive(sql, &mut tx, &settlement.published).await?;
     }
-    let published = published(sql, &mut tx, &settlement.published).await?;
+    let published = published(sql, &mut tx, settled_to, &settlement.published).await?;
     let parked = park(sql, &mut tx, &settlement.parked).await?;
     let dead = give_up(sql, &mut tx, &settlement.dead).await?;
+    let many_left = remove(outbox, &mut tx, settlement.len()).await?;
     tx.commit().await.map_err(error::commit(SETTLE))?;
+    if many_left {
+        tokio::spawn(clear_many(outbox.clone()));
+    }
     Ok(Settled::new(published, parked, dead))
 }
 
-async fn hold(sql: &OutboxSql, tx: &mut Transaction<'_, Sqlite>, lease: &Lease) -> Result<()> {
-    sqlx::query(sql.hold.clone())
+/// Up to where everything is settled, if the lease is ours.
+async fn hold(sql: &OutboxSql, tx: &mut Transaction<'_, Sqlite>, lease: &Lease) -> Result<i64> {
+    sqlx::query_scalar(sql.hold.clone())
         .bind(lease.relay.as_str())
         .bind(lease.epoch)
         .fetch_optional(&mut **tx)
         .await
         .map_err(error::database(SETTLE))?
-        .map(drop)
         .ok_or_else(|| lost(SETTLE, lease))
 }
 
@@ -58,15 +72,91 @@ async fn archive(
 async fn published(
     sql: &OutboxSql,
     tx: &mut Transaction<'_, Sqlite>,
+    settled_to: i64,
     events: &[Published],
 ) -> Result<u64> {
     let events: Vec<_> = events.iter().map(|published| published.event).collect();
     let of_outbox = events.iter().filter(|event| event.origin == Origin::Outbox);
     let first_time = match runs(of_outbox.map(|event| event.position))[..] {
-        [(first, last)] => delete_range(sql, tx, first, last).await?,
+        [run] => published_run(sql, tx, settled_to, run).await?,
         _ => execute(tx, &sql.delete, seqs(&events, Origin::Outbox)).await?,
     };
     Ok(first_time + execute(tx, &sql.delete_redriven, seqs(&events, Origin::DeadLetter)).await?)
+}
+
+/// Moves the mark behind them, if nothing waits before them.
+///
+/// They are counted by their positions, not by their rows: looking at each page would cost as much as all
+/// else. One that somebody deleted by hand meanwhile counts as settled, too.
+async fn published_run(
+    sql: &OutboxSql,
+    tx: &mut Transaction<'_, Sqlite>,
+    settled_to: i64,
+    (first, last): (i64, i64),
+) -> Result<u64> {
+    let first = first.max(settled_to.saturating_add(1));
+    if last < first {
+        return Ok(0);
+    }
+    let settle_to = sqlx::query(sql.settle_to.clone()).bind(settled_to).bind(first).bind(last);
+    let moved = settle_to.execute(&mut **tx).await.map_err(error::database(SETTLE))?;
+    if moved.rows_affected() == 0 {
+        return delete_range(sql, tx, first, last).await;
+    }
+    Ok(first.abs_diff(last) + 1)
+}
+
+/// Removes the rows of published events: all when nothing waits; else some, when they have been there for
+/// long, and twice as many as are settled, so that they get fewer. Says whether all of them are to go, and
+/// they are so many that the settlement should not wait for that.
+async fn remove(
+    outbox: &SqliteOutbox,
+    tx: &mut Transaction<'_, Sqlite>,
+    settled: usize,
+) -> Result<bool> {
+    let sql = &*outbox.sql;
+    let Left { settled_to, others_wait, lowest } = left(sql, tx).await?;
+    let Some(lowest) = lowest.filter(|lowest| *lowest <= settled_to) else {
+        outbox.nothing_left();
+        return Ok(false);
+    };
+    if others_wait && outbox.left_for() >= LEFT_FOR {
+        let slice = i64::try_from(settled).unwrap_or(i64::MAX).saturating_mul(2);
+        let last = lowest.saturating_add(slice).min(settled_to);
+        delete_range(sql, tx, lowest, last).await?;
+    } else if !others_wait && lowest.abs_diff(settled_to) < MANY {
+        clear(outbox, tx).await?;
+    }
+    Ok(!others_wait && lowest.abs_diff(settled_to) >= MANY)
+}
+
+/// Removes all rows in a transaction of its own, if nothing waits still. If it can't, a later settlement
+/// will.
+async fn clear_many(outbox: SqliteOutbox) -> Result<()> {
+    let mut tx = outbox.pool.begin_with(BEGIN).await.map_err(error::database(SETTLE))?;
+    if !left(&outbox.sql, &mut tx).await?.others_wait {
+        clear(&outbox, &mut tx).await?;
+    }
+    tx.commit().await.map_err(error::commit(SETTLE))
+}
+
+struct Left {
+    settled_to: i64,
+    others_wait: bool,
+    lowest: Option<i64>,
+}
+
+async fn left(sql: &OutboxSql, tx: &mut Transaction<'_, Sqlite>) -> Result<Left> {
+    let left = sqlx::query_as(sql.left.clone()).fetch_one(&mut **tx).await;
+    let (settled_to, others_wait, lowest) = left.map_err(error::database(SETTLE))?;
+    Ok(Left { settled_to, others_wait, lowest })
+}
+
+async fn clear(outbox: &SqliteOutbox, tx: &mut Transaction<'_, Sqlite>) -> Result<()> {
+    let clear = sqlx::query(outbox.sql.clear.clone()).execute(&mut **tx).await;
+    clear.map_err(error::database(SETTLE))?;
+    outbox.nothing_left();
+    Ok(())
 }
 
 async fn park(

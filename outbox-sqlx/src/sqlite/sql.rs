@@ -31,11 +31,28 @@ const RENEW: &str =
 const RELEASE: &str = "UPDATE {outbox_relay} SET owner = NULL, lease_until = {now} \
      WHERE owner = ?1 AND epoch = ?2";
 
-/// No row when the lease is another's.
-const HOLD: &str = "SELECT 1 FROM {outbox_relay} WHERE owner = ?1 AND epoch = ?2";
+/// Up to where everything is settled; no row when the lease is another's.
+const HOLD: &str = "SELECT settled_to FROM {outbox_relay} WHERE owner = ?1 AND epoch = ?2";
 
-const DELETE: &str = "DELETE FROM {outbox_events} WHERE seq IN (SELECT value FROM json_each(?1))";
-/// What is published in order lies in a row: a walk along the table, where a list is a search for each.
+/// The events that are not settled.
+const WAITING: &str = "seq > (SELECT settled_to FROM {outbox_relay})";
+/// The position of the first of those at the earliest. In one bound with another: SQLite uses only one.
+const FIRST: &str = "(SELECT settled_to + 1 FROM {outbox_relay})";
+
+/// Moves the mark from `?1` to `?3`, if nothing waits before `?2`.
+const SETTLE_TO: &str = "UPDATE {outbox_relay} SET settled_to = ?3 \
+     WHERE NOT EXISTS (SELECT 1 FROM {outbox_events} WHERE seq > ?1 AND seq < ?2)";
+/// Up to where everything is settled, whether anything waits, and the lowest row.
+const LEFT: &str = "SELECT settled_to, \
+     EXISTS (SELECT 1 FROM {outbox_events} WHERE {waiting}), \
+     (SELECT min(seq) FROM {outbox_events}) FROM {outbox_relay}";
+/// Without a condition, SQLite frees the pages of a table without writing them. No condition is needed: it is
+/// run while no event waits, in a transaction that holds the file's one write lock.
+const CLEAR: &str = "DELETE FROM {outbox_events}";
+
+const DELETE: &str = "DELETE FROM {outbox_events} \
+     WHERE seq IN (SELECT value FROM json_each(?1)) AND {waiting}";
+/// A walk along the table, where a list is a search for each.
 const DELETE_RANGE: &str = "DELETE FROM {outbox_events} WHERE seq BETWEEN ?1 AND ?2";
 const DELETE_REDRIVEN: &str =
     "DELETE FROM {outbox_dead_letters} WHERE seq IN (SELECT value FROM json_each(?1))";
@@ -50,6 +67,7 @@ const ARCHIVE: &str = "INSERT INTO {outbox_archive} (seq, {columns}, enqueued_at
      SELECT seq, {columns}, enqueued_at, {now}, \
          given.value ->> 1, given.value ->> 2, given.value ->> 3 \
      FROM json_each(?1) AS given JOIN {outbox_events} AS event ON event.seq = given.value ->> 0 \
+     WHERE {waiting} \
      UNION ALL SELECT seq, {columns}, enqueued_at, {now}, \
          given.value ->> 1, given.value ->> 2, given.value ->> 3 \
      FROM json_each(?2) AS given JOIN {outbox_dead_letters} AS dead ON dead.seq = given.value ->> 0 \
@@ -58,7 +76,7 @@ const ARCHIVE: &str = "INSERT INTO {outbox_archive} (seq, {columns}, enqueued_at
 /// Copies events behind the dead letter of their aggregate, byte for byte.
 const PARK: &str = "INSERT INTO {outbox_dead_letters} (seq, {columns}, enqueued_at, state) \
      SELECT seq, {columns}, enqueued_at, 'parked' FROM {outbox_events} \
-     WHERE seq IN (SELECT value FROM json_each(?1))";
+     WHERE seq IN (SELECT value FROM json_each(?1)) AND {waiting}";
 
 /// Copies events to the dead letters, byte for byte. `?1` is a list of
 /// `[seq, kind, reason, attempts]`, as below.
@@ -66,7 +84,8 @@ const GIVE_UP: &str = "INSERT INTO {outbox_dead_letters} \
          (seq, {columns}, enqueued_at, state, error_kind, reason, attempts) \
      SELECT seq, {columns}, enqueued_at, 'dead', \
          given.value ->> 1, given.value ->> 2, given.value ->> 3 \
-     FROM json_each(?1) AS given JOIN {outbox_events} AS event ON event.seq = given.value ->> 0";
+     FROM json_each(?1) AS given JOIN {outbox_events} AS event ON event.seq = given.value ->> 0 \
+     WHERE {waiting}";
 
 /// Dead letters that were redriven and are to wait again.
 const PARK_AGAIN: &str = "UPDATE {outbox_dead_letters} \
@@ -84,8 +103,8 @@ const GIVE_UP_AGAIN: &str = "UPDATE {outbox_dead_letters} AS dead \
 /// snapshot.
 ///
 /// With one writer at a time the lowest is the oldest.
-const STATS: &str = "SELECT (SELECT count(*) FROM {outbox_events}), \
-     (SELECT {now} - enqueued_at FROM {outbox_events} ORDER BY seq LIMIT 1), \
+const STATS: &str = "SELECT (SELECT count(*) FROM {outbox_events} WHERE {waiting}), \
+     (SELECT {now} - enqueued_at FROM {outbox_events} WHERE {waiting} ORDER BY seq LIMIT 1), \
      letters.dead, letters.parked, (SELECT count(*) FROM {outbox_dead_letters} AS letter \
          WHERE (state = 'parked' OR redrive_requested_at IS NOT NULL) \
          AND NOT EXISTS (SELECT 1 FROM {outbox_dead_letters} AS held \
@@ -98,7 +117,7 @@ const STATS: &str = "SELECT (SELECT count(*) FROM {outbox_events}), \
 
 /// Fails when a table is missing.
 const CHECK: &str = "SELECT EXISTS (SELECT 1 FROM {outbox_events}), \
-     EXISTS (SELECT 1 FROM {outbox_relay}), EXISTS (SELECT 1 FROM {outbox_dead_letters})";
+     EXISTS (SELECT settled_to FROM {outbox_relay}), EXISTS (SELECT 1 FROM {outbox_dead_letters})";
 const CHECK_ARCHIVE: &str = "SELECT EXISTS (SELECT 1 FROM {outbox_archive})";
 
 /// The next events by position: origin (0 dead letters, 1 outbox), seq, parked, columns.
@@ -121,7 +140,7 @@ const READ: &str = "SELECT 0 AS origin, seq, 0 AS parked, {columns} \
              WHERE dead.aggregate_type = event.aggregate_type \
              AND dead.aggregate_id = event.aggregate_id), {columns} \
          FROM {outbox_events} AS event \
-         WHERE seq >= ?5 AND seq NOT IN (SELECT value FROM json_each(?1)) \
+         WHERE seq >= max(?5, {first}) AND seq NOT IN (SELECT value FROM json_each(?1)) \
          AND aggregate_type NOT IN (SELECT value FROM json_each(?3)) \
      ORDER BY seq, origin LIMIT ?4";
 
@@ -129,7 +148,7 @@ const READ: &str = "SELECT 0 AS origin, seq, 0 AS parked, {columns} \
 /// dead letters, which is most of the time. It says of each row whether there are any, and is not to be
 /// used then. `?2` is the limit.
 const READ_NEW: &str = "SELECT 1, seq, EXISTS (SELECT 1 FROM {outbox_dead_letters}), {columns} \
-     FROM {outbox_events} WHERE seq >= ?1 ORDER BY seq LIMIT ?2";
+     FROM {outbox_events} WHERE seq >= max(?1, {first}) ORDER BY seq LIMIT ?2";
 
 /// Which dead letters: `?1` ids, `?2` aggregate type, `?3` aggregate id, `?4` microseconds.
 const MATCHES: &str = "(json_array_length(?1) = 0 \
@@ -257,6 +276,9 @@ pub(super) struct OutboxSql {
     pub(super) renew: SqlStr,
     pub(super) release: SqlStr,
     pub(super) hold: SqlStr,
+    pub(super) settle_to: SqlStr,
+    pub(super) left: SqlStr,
+    pub(super) clear: SqlStr,
     pub(super) delete: SqlStr,
     pub(super) delete_range: SqlStr,
     pub(super) delete_redriven: SqlStr,
@@ -291,6 +313,9 @@ impl OutboxSql {
             renew: sql(RENEW),
             release: sql(RELEASE),
             hold: sql(HOLD),
+            settle_to: sql(SETTLE_TO),
+            left: sql(LEFT),
+            clear: sql(CLEAR),
             delete: sql(DELETE),
             delete_range: sql(DELETE_RANGE),
             delete_redriven: sql(DELETE_REDRIVEN),
@@ -361,8 +386,12 @@ impl InboxSql {
 
 /// Fills in the names of the tables, and what else is common.
 pub(crate) fn render(tables: &Tables, template: &str) -> String {
-    let template =
-        template.replace("{matches}", MATCHES).replace("{now}", NOW).replace("{columns}", COLUMNS);
+    let template = template
+        .replace("{matches}", MATCHES)
+        .replace("{waiting}", WAITING)
+        .replace("{first}", FIRST)
+        .replace("{now}", NOW)
+        .replace("{columns}", COLUMNS);
     template::render(tables, &template)
 }
 

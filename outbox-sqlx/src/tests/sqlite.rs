@@ -206,3 +206,170 @@ async fn a_dead_letter_that_comes_while_events_flow_is_seen_at_once() {
     })
     .await;
 }
+
+/// How many rows there are, settled or not.
+async fn rows_left(harness: &SqliteHarness) -> i64 {
+    harness.number("SELECT count(*) FROM outbox_events").await
+}
+
+#[tokio::test]
+async fn what_is_published_is_settled_at_once_and_removed_when_nothing_waits() {
+    super::run_migrated(async |harness: &SqliteHarness| {
+        let outbox = harness.outbox(Tables::default());
+        let lease = acquire(&outbox).await;
+        super::enqueue(harness, "s-1", &["a", "b", "c"]).await;
+        let all = super::refs(&super::read(&mut outbox.reader().await.unwrap()).await);
+        let settle = async |range: std::ops::Range<usize>| {
+            let settlement = super::published(all[range].to_vec());
+            outbox.settle(&lease, &settlement).await.unwrap().published
+        };
+        assert_eq!(settle(0..2).await, 2);
+        assert_eq!((rows_left(harness).await, outbox.stats().await.unwrap().backlog), (3, 1));
+        // A relay that starts now knows no more than the tables.
+        let names = super::names(&super::read(&mut outbox.reader().await.unwrap()).await);
+        assert_eq!(names, ["c"]);
+        assert_eq!(settle(0..3).await, 1, "the others were settled before");
+        assert_eq!((rows_left(harness).await, outbox.stats().await.unwrap().backlog), (0, 0));
+        assert_eq!(settle(0..3).await, 0);
+        super::enqueue(harness, "s-1", &["d"]).await;
+        let names = super::names(&super::read(&mut outbox.reader().await.unwrap()).await);
+        assert_eq!(names, ["d"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_settled_is_neither_parked_nor_given_up_on_nor_archived_again() {
+    super::run_migrated(async |harness: &SqliteHarness| {
+        let outbox = harness.archiving(Tables::default());
+        let lease = acquire(&outbox).await;
+        super::enqueue(harness, "s-1", &["a", "b"]).await;
+        let all = super::refs(&super::read(&mut outbox.reader().await.unwrap()).await);
+        let first = &all[..1];
+        outbox.settle(&lease, &super::published(first.to_vec())).await.unwrap();
+        assert_eq!(rows_left(harness).await, 2, "it is there still");
+        for late in
+            [super::published(first.to_vec()), super::parked(first.to_vec()), super::dead(first)]
+        {
+            let settled = outbox.settle(&lease, &late).await.unwrap();
+            assert_eq!(settled, relaybox_core::Settled::default());
+        }
+        assert_eq!(harness.number("SELECT count(*) FROM outbox_dead_letters").await, 0);
+        assert_eq!(harness.number("SELECT count(*) FROM outbox_archive").await, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_waits_holds_the_mark_back_and_nothing_else() {
+    super::run_migrated(async |harness: &SqliteHarness| {
+        let outbox = harness.outbox(Tables::default());
+        let lease = acquire(&outbox).await;
+        super::enqueue(harness, "s-1", &["a", "b", "c", "d", "e"]).await;
+        let all = super::refs(&super::read(&mut outbox.reader().await.unwrap()).await);
+        let settle = async |some: &[usize]| {
+            let some = some.iter().map(|n| all[*n]).collect();
+            outbox.settle(&lease, &super::published(some)).await.unwrap().published
+        };
+        let left = async || super::names(&super::read(&mut outbox.reader().await.unwrap()).await);
+        assert_eq!(settle(&[1, 2]).await, 2);
+        assert_eq!(left().await, ["a", "d", "e"]);
+        assert_eq!(settle(&[0, 4]).await, 2);
+        assert_eq!(left().await, ["d"]);
+        assert_eq!(settle(&[3]).await, 1);
+        assert_eq!(rows_left(harness).await, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn published_rows_go_in_slices_while_something_always_waits() {
+    super::run_migrated(async |harness: &SqliteHarness| {
+        let outbox = harness.outbox(Tables::default());
+        let lease = acquire(&outbox).await;
+        let mut reader = outbox.reader().await.unwrap();
+        super::enqueue(harness, "s-1", &["0"; 90]).await;
+        let mut most = 0;
+        for round in 0..10 {
+            // One more than is settled: something always waits.
+            super::enqueue(harness, "s-1", &["n"; 11]).await;
+            let rows = reader.read(&relaybox_core::ReadRequest::new(10)).await.unwrap();
+            let settlement = super::published(super::refs(&rows));
+            assert_eq!(outbox.settle(&lease, &settlement).await.unwrap().published, 10);
+            reader.forget(&super::refs(&rows));
+            let settled = rows_left(harness).await - 90 - round - 1;
+            match round {
+                0..5 => assert_eq!(settled, (round + 1) * 10, "they are young"),
+                _ => most = settled,
+            }
+            if round == 4 {
+                outbox.age(Duration::from_secs(5));
+            }
+        }
+        assert_eq!(most, 0, "they are gone");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_published_rows_are_removed_after_their_settlement_and_what_comes_meanwhile_stays() {
+    super::run_migrated(async |harness: &SqliteHarness| {
+        let outbox = harness.outbox(Tables::default());
+        let lease = acquire(&outbox).await;
+        let mut reader = outbox.reader().await.unwrap();
+        for round in 0..3 {
+            super::enqueue(harness, "s-1", &["x"; 6_000]).await;
+            let request = relaybox_core::ReadRequest::new(6_000);
+            let rows = reader.read(&request).await.unwrap();
+            let settlement = super::published(super::refs(&rows));
+            assert_eq!(outbox.settle(&lease, &settlement).await.unwrap().published, 6_000);
+            assert_eq!(outbox.stats().await.unwrap().backlog, 0);
+            reader.forget(&super::refs(&rows));
+            if round == 1 {
+                // Before or behind the removal.
+                super::enqueue(harness, "s-1", &["y"]).await;
+                let rows = super::read(&mut reader).await;
+                assert_eq!(super::names(&rows), ["y"]);
+                outbox.settle(&lease, &super::published(super::refs(&rows))).await.unwrap();
+                reader.forget(&super::refs(&rows));
+            }
+            while rows_left(harness).await > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_number_from_before_the_mark_is_late_and_not_lost() {
+    super::run_migrated(async |harness: &SqliteHarness| {
+        let outbox = harness.outbox(Tables::default());
+        let lease = acquire(&outbox).await;
+        super::enqueue(harness, "s-1", &["a", "b", "c", "d"]).await;
+        let mut reader = outbox.reader().await.unwrap();
+        let all = super::refs(&super::read(&mut reader).await);
+        outbox.settle(&lease, &super::published(all[..3].to_vec())).await.unwrap();
+        let read = async || {
+            // None of what is settled comes again.
+            let mut names = super::names(&super::read(&mut outbox.reader().await.unwrap()).await);
+            names.sort();
+            names
+        };
+        assert_eq!(read().await, ["d"]);
+        // By hand.
+        super::enqueue(harness, "s-1", &["e"]).await;
+        harness.execute("DELETE FROM outbox_events WHERE seq = 2").await;
+        harness.execute("UPDATE outbox_events SET seq = 2 WHERE seq = 5").await;
+        assert_eq!(read().await, ["d", "e"]);
+        outbox.settle(&lease, &super::published(all[3..].to_vec())).await.unwrap();
+        assert_eq!(read().await, ["e"]);
+        harness.execute("DELETE FROM outbox_events").await;
+        harness.execute("UPDATE outbox_relay SET settled_to = 9").await;
+        // As if somebody had restored the table without its sequence.
+        harness.execute("DELETE FROM sqlite_sequence WHERE name = 'outbox_events'").await;
+        super::enqueue(harness, "s-1", &["f", "g"]).await;
+        assert_eq!(read().await, ["f", "g"]);
+    })
+    .await;
+}

@@ -1,0 +1,21 @@
+-- Up to where everything is settled. Rows up to there are published: they are removed when nothing waits, for
+-- deleting them one by one costs more than all the rest.
+ALTER TABLE {outbox_relay} ADD COLUMN settled_to INTEGER NOT NULL DEFAULT 0;
+UPDATE {outbox_relay} SET settled_to = coalesce((SELECT min(seq) - 1 FROM {outbox_events}), 0);
+
+-- AUTOINCREMENT gives no number from there. One that is made by hand, or after a restore without
+-- sqlite_sequence, moves the mark back: its event is late, not lost.
+CREATE TRIGGER {outbox_events.schema}{outbox_events.idx_inserted_below} AFTER INSERT ON {outbox_events.local}
+WHEN NEW.seq <= (SELECT settled_to FROM {outbox_relay.local})
+BEGIN
+    DELETE FROM {outbox_events.local}
+    WHERE seq <= (SELECT settled_to FROM {outbox_relay.local}) AND seq <> NEW.seq;
+    UPDATE {outbox_relay.local} SET settled_to = NEW.seq - 1;
+END;
+CREATE TRIGGER {outbox_events.schema}{outbox_events.idx_moved_below} AFTER UPDATE OF seq ON {outbox_events.local}
+WHEN NEW.seq <= (SELECT settled_to FROM {outbox_relay.local})
+BEGIN
+    DELETE FROM {outbox_events.local}
+    WHERE seq <= (SELECT settled_to FROM {outbox_relay.local}) AND seq <> NEW.seq;
+    UPDATE {outbox_relay.local} SET settled_to = NEW.seq - 1;
+END;
