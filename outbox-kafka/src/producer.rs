@@ -8,7 +8,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -73,6 +73,47 @@ impl Held {
     }
 }
 
+/// How much may be held back: as much as the client takes, together with what that has of it.
+struct Room {
+    max_records: usize,
+    max_bytes: usize,
+    /// Changed by whoever has [`Life::warm_up`].
+    records: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Room {
+    fn new(config: &ClientConfig) -> Self {
+        let number = |name| config.get(name).and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
+        Self {
+            max_records: number("queue.buffering.max.messages"),
+            max_bytes: number("queue.buffering.max.kbytes").saturating_mul(1024),
+            records: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+        }
+    }
+
+    fn has(&self, record: &Outgoing<'_>, client: &Client) -> bool {
+        let sent = usize::try_from(client.in_flight_count()).unwrap_or(0);
+        let bytes = self.bytes.load(Ordering::Relaxed).saturating_add(size(record.value));
+        self.records.load(Ordering::Relaxed) + sent < self.max_records && bytes <= self.max_bytes
+    }
+
+    fn take(&self, held: &Held) {
+        self.records.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(size(held.value.as_deref()), Ordering::Relaxed);
+    }
+
+    fn give_back(&self, held: &Held) {
+        self.records.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(size(held.value.as_deref()), Ordering::Relaxed);
+    }
+}
+
+fn size(value: Option<&[u8]>) -> usize {
+    value.map_or(0, <[u8]>::len)
+}
+
 type Client = BaseProducer<Reports>;
 
 /// A producer that stops for good at the first failure.
@@ -96,7 +137,7 @@ impl Producer {
         config: &ClientConfig,
         monitor: Monitor,
     ) -> Result<Self> {
-        let life = Arc::new(Life::new(operation, monitor));
+        let life = Arc::new(Life::new(operation, monitor, Room::new(config)));
         let client = BaseProducer::from_config_and_context(config, Reports(Arc::clone(&life)))
             .map_err(|error| error::convert(operation, error))?;
         let client = Arc::new(client);
@@ -138,7 +179,11 @@ impl Producer {
                 break;
             }
         }
+        let must_ask = warm_up.must_ask();
         drop(warm_up);
+        if let Some(client) = self.client.as_ref().filter(|_| must_ask) {
+            ask_for_partitions(&self.life, client);
+        }
         for (index, _) in records {
             self.life.settle(&batch, number, index, Err(halted(operation)));
         }
@@ -155,14 +200,17 @@ impl Producer {
         let client = self.client.as_ref().ok_or_else(|| halted(self.life.operation))?;
         // Records without a key have no order.
         let Some(key) = record.key else { return self.life.send(client, record, ticket) };
-        if warm_up.meet(record.topic) {
-            ask_for_partitions(&self.life, client);
-        }
+        warm_up.meet(record.topic);
         match warm_up.admit(record.topic, key) {
             Admission::Go => {}
             Admission::First(probe) => ticket.probe = Some(probe),
             Admission::Wait(waiting) => {
-                waiting.push_back(Held::new(record, ticket));
+                if !self.life.room.has(&record, client) {
+                    return Err(delivery_error(self.life.operation, Code::QueueFull, record.topic));
+                }
+                let held = Held::new(record, ticket);
+                self.life.room.take(&held);
+                waiting.push_back(held);
                 return Ok(());
             }
         }
@@ -219,6 +267,7 @@ struct Life {
     client: OnceLock<Weak<Client>>,
     latch: Latch,
     warm_up: Mutex<WarmUp<Held>>,
+    room: Room,
     stop: AtomicBool,
     /// Batches with a result missing, in case librdkafka never reports it.
     outstanding: Mutex<HashMap<u64, Weak<Batch>>>,
@@ -226,13 +275,14 @@ struct Life {
 }
 
 impl Life {
-    fn new(operation: &'static str, monitor: Monitor) -> Self {
+    fn new(operation: &'static str, monitor: Monitor, room: Room) -> Self {
         Self {
             operation,
             monitor,
             client: OnceLock::new(),
             latch: Latch::default(),
             warm_up: Mutex::new(WarmUp::new()),
+            room,
             stop: AtomicBool::new(false),
             outstanding: Mutex::default(),
             batches: AtomicU64::new(0),
@@ -264,7 +314,9 @@ impl Life {
     /// Sends what waited for the first record of its key.
     fn send_held(&self, waiting: VecDeque<Held>) {
         let client = self.client();
-        for Held { topic, partition, key, value, headers, ticket } in waiting {
+        for held in waiting {
+            self.room.give_back(&held);
+            let Held { topic, partition, key, value, headers, ticket } = held;
             let (batch, number, index) = (Arc::clone(&ticket.batch), ticket.number, ticket.index);
             let turn = ticket.turn;
             let (key, value) = (key.as_deref(), value.as_deref());
@@ -281,8 +333,9 @@ impl Life {
     }
 
     fn fail_held(&self, waiting: VecDeque<Held>) {
-        for Held { ticket, .. } in waiting {
-            let Ticket { batch, number, index, .. } = *ticket;
+        for held in waiting {
+            self.room.give_back(&held);
+            let Ticket { batch, number, index, .. } = *held.ticket;
             self.settle(&batch, number, index, Err(halted(self.operation)));
         }
     }
@@ -428,7 +481,7 @@ fn serve(client: Arc<BaseProducer<Reports>>, life: &Life, ended: oneshot::Sender
     let mut failed_at = None;
     let mut tick = TICK;
     while !life.stop.load(Ordering::Acquire) {
-        // A report ends it early.
+        // It calls back for each report as it comes, and lasts as long.
         client.poll(tick);
         // Once it has failed, somebody is about to stop it.
         let is_idle = client.in_flight_count() == 0 && !life.latch.is_set();
@@ -459,7 +512,8 @@ fn ask_for_partitions(life: &Arc<Life>, client: &Arc<Client>) {
     let ask = move || {
         loop {
             let topics = life.warm_up().unknown();
-            if topics.is_empty() {
+            // After a failure another producer follows, which asks again.
+            if topics.is_empty() || life.latch.is_set() {
                 return;
             }
             let mut answered = false;
@@ -479,10 +533,10 @@ fn ask_for_partitions(life: &Arc<Life>, client: &Arc<Client>) {
 }
 
 /// How many partitions a topic has, if somebody says so soon.
-fn partitions(client: &Client, topic: &str) -> Option<usize> {
+fn partitions(client: &Client, topic: &str) -> Option<i32> {
     let metadata = client.client().fetch_metadata(Some(topic), METADATA).ok()?;
     let found = metadata.topics().iter().find(|found| found.name() == topic)?;
-    Some(found.partitions().len()).filter(|partitions| *partitions > 0)
+    i32::try_from(found.partitions().len()).ok().filter(|partitions| *partitions > 0)
 }
 
 fn halted(operation: &'static str) -> Error {

@@ -28,18 +28,24 @@ pub(crate) struct WarmUp<T> {
     topics: HashMap<Box<str>, Topic<T>>,
     hasher: RandomState,
     began: Instant,
-    /// Somebody is asking how many partitions there are.
+    /// Nobody has been sent yet to ask how many partitions some topic has.
+    to_ask: bool,
+    /// Somebody is asking.
     asking: bool,
 }
 
 #[derive(Debug)]
 struct Topic<T> {
     /// None until it is known.
-    partitions: Option<usize>,
+    partitions: Option<i32>,
     /// Those that have answered.
-    warm: HashSet<i32>,
-    /// By their hash: two keys that share one wait for each other, no more.
+    answered: HashSet<i32>,
+    /// All of them have.
+    is_warm: bool,
+    /// By their hash.
     keys: HashMap<u64, Key<T>>,
+    /// How many of the keys are warm.
+    warm_keys: usize,
 }
 
 #[derive(Debug)]
@@ -71,6 +77,7 @@ impl<T> WarmUp<T> {
             topics: HashMap::new(),
             hasher: RandomState::new(),
             began: Instant::now(),
+            to_ask: false,
             asking: false,
         }
     }
@@ -81,20 +88,26 @@ impl<T> WarmUp<T> {
             return;
         }
         self.began = now;
+        self.to_ask = !self.topics.is_empty();
         for topic in self.topics.values_mut() {
-            topic.warm.clear();
+            topic.partitions = None;
+            topic.answered.clear();
+            topic.is_warm = false;
             topic.forget_keys();
         }
     }
 
-    /// Takes note of a topic; says whether somebody must be sent to ask for what is [unknown](Self::unknown).
-    pub(crate) fn meet(&mut self, topic: &str) -> bool {
-        if self.topics.contains_key(topic) {
-            return false;
+    /// Takes note of a topic.
+    pub(crate) fn meet(&mut self, topic: &str) {
+        if !self.topics.contains_key(topic) {
+            self.topics.insert(topic.into(), Topic::new());
+            self.to_ask = true;
         }
-        let cold = Topic { partitions: None, warm: HashSet::new(), keys: HashMap::new() };
-        self.topics.insert(topic.into(), cold);
-        !std::mem::replace(&mut self.asking, true)
+    }
+
+    /// Whether somebody must be sent to ask how many partitions the [unknown](Self::unknown) topics have.
+    pub(crate) fn must_ask(&mut self) -> bool {
+        std::mem::take(&mut self.to_ask) && !std::mem::replace(&mut self.asking, true)
     }
 
     /// The topics of which nobody knows how many partitions they have. If there is none, who asks is done.
@@ -106,16 +119,16 @@ impl<T> WarmUp<T> {
     }
 
     /// Says how many partitions a topic has.
-    pub(crate) fn learn(&mut self, topic: &str, partitions: usize) {
+    pub(crate) fn learn(&mut self, topic: &str, partitions: i32) {
         let Some(topic) = self.topics.get_mut(topic) else { return };
         topic.partitions = Some(partitions);
-        topic.settle_down();
+        topic.look();
     }
 
     /// Decides about a record of a topic that it has [met](Self::meet).
     pub(crate) fn admit(&mut self, topic: &str, key: &[u8]) -> Admission<'_, T> {
         let Some(topic) = self.topics.get_mut(topic) else { return Admission::Go };
-        let is_warm = topic.is_warm();
+        let is_warm = topic.is_warm;
         if is_warm && topic.keys.is_empty() {
             return Admission::Go;
         }
@@ -142,13 +155,23 @@ impl<T> WarmUp<T> {
         partition: i32,
     ) -> VecDeque<T> {
         let Some(topic) = self.topics.get_mut(topic) else { return VecDeque::new() };
-        if topic.keys.len() >= MAX_KEYS {
+        let waiting = waiting(topic.keys.remove(&hash));
+        if topic.is_warm {
+            return waiting;
+        }
+        if topic.warm_keys >= MAX_KEYS {
             topic.forget_keys();
         }
-        let before = topic.keys.insert(hash, Key::Warm);
-        topic.warm.insert(partition);
-        topic.settle_down();
-        waiting(before)
+        topic.keys.insert(hash, Key::Warm);
+        topic.warm_keys += 1;
+        if topic.partitions.is_some_and(|partitions| partition >= partitions) {
+            // There are more by now.
+            topic.partitions = None;
+            self.to_ask = true;
+        }
+        topic.answered.insert(partition);
+        topic.look();
+        waiting
     }
 
     /// It has not: gives those that waited, which must not be sent.
@@ -158,19 +181,28 @@ impl<T> WarmUp<T> {
 }
 
 impl<T> Topic<T> {
-    fn is_warm(&self) -> bool {
-        self.partitions.is_some_and(|partitions| self.warm.len() >= partitions)
+    fn new() -> Self {
+        Self {
+            partitions: None,
+            answered: HashSet::new(),
+            is_warm: false,
+            keys: HashMap::new(),
+            warm_keys: 0,
+        }
     }
 
-    /// Once it is warm, only the keys matter for which something waits.
-    fn settle_down(&mut self) {
-        if self.is_warm() {
+    /// Looks whether it is warm now: then only the keys matter for which something waits.
+    fn look(&mut self) {
+        let Some(partitions) = self.partitions else { return };
+        if (0..partitions).all(|partition| self.answered.contains(&partition)) {
+            self.is_warm = true;
             self.forget_keys();
         }
     }
 
     fn forget_keys(&mut self) {
         self.keys.retain(|_, key| matches!(key, Key::OnItsWay(_)));
+        self.warm_keys = 0;
     }
 }
 
@@ -187,7 +219,8 @@ mod tests {
 
     fn met() -> WarmUp<u32> {
         let mut warm_up = WarmUp::new();
-        assert!(warm_up.meet("t"), "somebody is to ask");
+        warm_up.meet("t");
+        assert!(warm_up.must_ask());
         warm_up
     }
 
@@ -244,12 +277,30 @@ mod tests {
     #[test]
     fn one_asks_for_all_topics_until_all_are_known() {
         let mut warm_up = met();
-        assert!(!warm_up.meet("t") && !warm_up.meet("u"), "somebody is asking");
+        warm_up.meet("t");
+        warm_up.meet("u");
+        assert!(!warm_up.must_ask(), "somebody is asking");
         warm_up.learn("t", 3);
         assert_eq!(warm_up.unknown(), [Box::from("u")]);
         warm_up.learn("u", 3);
         assert_eq!(warm_up.unknown().len(), 0);
-        assert!(warm_up.meet("v"));
+        assert!(!warm_up.must_ask());
+        warm_up.meet("v");
+        assert!(warm_up.must_ask());
+    }
+
+    #[test]
+    fn a_topic_that_has_more_partitions_than_was_said_is_not_warm() {
+        let mut warm_up = met();
+        let (a, b) = (first(&mut warm_up, "a"), first(&mut warm_up, "b"));
+        warm_up.learn("t", 2);
+        assert_eq!(warm_up.unknown().len(), 0);
+        warm_up.answered("t", a, 0);
+        warm_up.answered("t", b, 2);
+        first(&mut warm_up, "c");
+        assert!(warm_up.must_ask());
+        warm_up.learn("t", 3);
+        first(&mut warm_up, "d");
     }
 
     #[test]
@@ -259,10 +310,12 @@ mod tests {
         let a = first(&mut warm_up, "a");
         assert!(!goes(&mut warm_up, "a", 1));
         warm_up.look_at_the_clock(Instant::now() + EVERY);
+        warm_up.learn("t", 1);
         assert!(!goes(&mut warm_up, "a", 2));
         assert_eq!(warm_up.answered("t", a, 0), [1, 2]);
         assert!(goes(&mut warm_up, "b", 1));
         warm_up.look_at_the_clock(Instant::now() + 2 * EVERY);
+        assert_eq!(warm_up.unknown().len(), 1, "there may be more partitions by now");
         first(&mut warm_up, "b");
     }
 

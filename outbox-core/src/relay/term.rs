@@ -339,7 +339,9 @@ impl<S: OutboxStore, B: EventBus> Term<S, B> {
             || self.pending.published.len() < self.pending.len()
             || self.pending.len() >= 4 * settings.batch
             // The end of a burst: nothing more will join these soon.
-            || (self.flights.is_empty() && self.pending.len() >= settings.batch / 4);
+            || (self.flights.is_empty()
+                && self.reading.is_idle()
+                && self.pending.len() >= (settings.batch / 4).max(1));
         Some(if is_urgent {
             self.next_settle
         } else {

@@ -14,7 +14,7 @@ use crate::{AggregateId, AggregateType, Envelope, EventId, Receipt, Result, Topi
 ///
 /// # Contract
 /// - **Moved, not copied.** A store that archives puts an event there in the transaction of the
-///   settlement that removes it as published: it is in one of the two places, never in both or none.
+///   settlement that makes it published: it waits or is archived, never both or neither.
 ///   A redriven dead letter goes there as well; a discarded one doesn't, nobody has it.
 /// - The time is the store's, and that of the settlement: a moment after the broker's acknowledgement.
 /// - Nothing but [`purge_archive`](Self::purge_archive) removes an event from it.

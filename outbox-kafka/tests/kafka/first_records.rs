@@ -23,6 +23,7 @@ struct Unready {
     bus: KafkaBus,
 }
 
+#[expect(clippy::future_not_send, reason = "the mock cluster stays on its thread")]
 impl Unready {
     /// With a producer that is connected and knows where the leader is.
     async fn new() -> Self {

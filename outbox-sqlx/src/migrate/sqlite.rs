@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use relaybox_core::{ErrorKind, Result};
+use relaybox_core::{Error, ErrorKind, Result};
 use sqlx::{AssertSqlSafe, Sqlite, SqlitePool, Transaction};
 
 use super::{Migration, RUN, TABLES, complete, missing, script};
@@ -69,12 +69,20 @@ impl SqliteMigrator {
     /// Applies what is missing, in one transaction; several processes may do so at once.
     ///
     /// # Errors
+    /// [`ErrorKind::Invalid`] when the outbox's tables are in different databases;
     /// [`ErrorKind::Schema`] when the database is newer than this version of the library, or a table
     /// is missing though its migration was applied; the database's own. Nothing is applied then.
     ///
     /// # Cancel safety
     /// Cancel safe: all or nothing is applied.
     pub async fn run(&self) -> Result<()> {
+        let Tables { outbox_events, outbox_relay, outbox_dead_letters, .. } = &self.tables;
+        if [outbox_relay, outbox_dead_letters].iter().any(|t| t.schema != outbox_events.schema) {
+            return Err(Error::new(ErrorKind::Invalid, RUN).detail(
+                "the tables of an outbox must be in one database: a transaction over several is not \
+                 atomic with a write-ahead log",
+            ));
+        }
         let begin = self.pool.begin_with("BEGIN IMMEDIATE").await;
         let mut tx = begin.map_err(error::database(RUN))?;
         self.execute(&mut tx, CREATE).await?;

@@ -1,21 +1,33 @@
 //! What must be so before a reader works, and how it stands.
 
 use chrono::DateTime;
-use relaybox_core::{OutboxStats, RelayId, Result};
+use relaybox_core::{Error, ErrorKind, OutboxStats, RelayId, Result};
 
 use super::SqliteOutbox;
 use crate::{error, lease, time::span};
 
+const CHECK: &str = "check that the outbox can be read";
 const STATS: &str = "measure the outbox";
 
-/// Checks that the tables exist.
+/// Checks that the tables exist, and the triggers that guard the mark.
 pub(super) async fn is_readable(outbox: &SqliteOutbox) -> Result<()> {
     let archive = outbox.archives.then_some(&outbox.sql.check_archive);
     for check in [&outbox.sql.check].into_iter().chain(archive) {
-        sqlx::query(check.clone())
-            .execute(&outbox.pool)
-            .await
-            .map_err(error::database("check that the outbox can be read"))?;
+        sqlx::query(check.clone()).execute(&outbox.pool).await.map_err(error::database(CHECK))?;
+    }
+    let (table, triggers): (i64, i64) = sqlx::query_as(outbox.sql.triggers.clone())
+        .bind(&outbox.tables.outbox_events.name)
+        .fetch_one(&outbox.pool)
+        .await
+        .map_err(error::database(CHECK))?;
+    // It is not found when it has no schema in its name and is in an attached database.
+    if table > 0 && triggers < 2 {
+        return Err(Error::new(ErrorKind::Schema, CHECK).detail(format!(
+            "the triggers of {} are gone, so that an event could be overlooked: make them as \
+             migration 5 does (SqliteMigrator::sql), and begin with UPDATE {} SET settled_to = \
+             (SELECT coalesce(min(seq) - 1, 0) FROM {0})",
+            outbox.tables.outbox_events, outbox.tables.outbox_relay
+        )));
     }
     Ok(())
 }

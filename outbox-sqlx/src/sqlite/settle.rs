@@ -36,10 +36,10 @@ pub(super) async fn settle(
     let published = published(sql, &mut tx, settled_to, &settlement.published).await?;
     let parked = park(sql, &mut tx, &settlement.parked).await?;
     let dead = give_up(sql, &mut tx, &settlement.dead).await?;
-    let many_left = remove(outbox, &mut tx, settlement.len()).await?;
+    let many_left = remove(outbox, &mut tx, settled_to, settlement.len()).await?;
     tx.commit().await.map_err(error::commit(SETTLE))?;
     if many_left {
-        tokio::spawn(clear_many(outbox.clone()));
+        tokio::spawn(clear_later(outbox.clone()));
     }
     Ok(Settled::new(published, parked, dead))
 }
@@ -112,32 +112,47 @@ async fn published_run(
 async fn remove(
     outbox: &SqliteOutbox,
     tx: &mut Transaction<'_, Sqlite>,
+    settled_before: i64,
     settled: usize,
 ) -> Result<bool> {
     let sql = &*outbox.sql;
     let Left { settled_to, others_wait, lowest } = left(sql, tx).await?;
-    let Some(lowest) = lowest.filter(|lowest| *lowest <= settled_to) else {
+    let lowest = lowest.unwrap_or(i64::MAX);
+    if lowest > settled_before {
+        // Until this settlement there was none.
         outbox.nothing_left();
+    }
+    if lowest > settled_to {
         return Ok(false);
-    };
-    if others_wait && outbox.left_for() >= LEFT_FOR {
+    }
+    let (many, old) = (lowest.abs_diff(settled_to) >= MANY, outbox.left_for() >= LEFT_FOR);
+    if !others_wait {
+        // Whoever was to do it before could not.
+        if !many || old {
+            clear(outbox, tx).await?;
+        }
+        return Ok(many && !old);
+    }
+    if old {
         let slice = i64::try_from(settled).unwrap_or(i64::MAX).saturating_mul(2);
         let last = lowest.saturating_add(slice).min(settled_to);
         delete_range(sql, tx, lowest, last).await?;
-    } else if !others_wait && lowest.abs_diff(settled_to) < MANY {
-        clear(outbox, tx).await?;
     }
-    Ok(!others_wait && lowest.abs_diff(settled_to) >= MANY)
+    Ok(false)
 }
 
-/// Removes all rows in a transaction of its own, if nothing waits still. If it can't, a later settlement
-/// will.
-async fn clear_many(outbox: SqliteOutbox) -> Result<()> {
-    let mut tx = outbox.pool.begin_with(BEGIN).await.map_err(error::database(SETTLE))?;
-    if !left(&outbox.sql, &mut tx).await?.others_wait {
-        clear(&outbox, &mut tx).await?;
+/// Removes all rows in a transaction of its own, if nothing waits still.
+async fn clear_later(outbox: SqliteOutbox) {
+    let cleared = async {
+        let mut tx = outbox.pool.begin_with(BEGIN).await.map_err(error::database(SETTLE))?;
+        if !left(&outbox.sql, &mut tx).await?.others_wait {
+            clear(&outbox, &mut tx).await?;
+        }
+        tx.commit().await.map_err(error::commit(SETTLE))
+    };
+    if let Err(error) = cleared.await {
+        tracing::debug!(%error, "published events stay until a later settlement");
     }
-    tx.commit().await.map_err(error::commit(SETTLE))
 }
 
 struct Left {

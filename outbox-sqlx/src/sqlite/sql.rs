@@ -34,7 +34,7 @@ const RELEASE: &str = "UPDATE {outbox_relay} SET owner = NULL, lease_until = {no
 /// Up to where everything is settled; no row when the lease is another's.
 const HOLD: &str = "SELECT settled_to FROM {outbox_relay} WHERE owner = ?1 AND epoch = ?2";
 
-/// The events that are not settled.
+/// The events that are not settled. With a `+` before it, a list or a join decides where to look, not this.
 const WAITING: &str = "seq > (SELECT settled_to FROM {outbox_relay})";
 /// The position of the first of those at the earliest. In one bound with another: SQLite uses only one.
 const FIRST: &str = "(SELECT settled_to + 1 FROM {outbox_relay})";
@@ -51,7 +51,7 @@ const LEFT: &str = "SELECT settled_to, \
 const CLEAR: &str = "DELETE FROM {outbox_events}";
 
 const DELETE: &str = "DELETE FROM {outbox_events} \
-     WHERE seq IN (SELECT value FROM json_each(?1)) AND {waiting}";
+     WHERE seq IN (SELECT value FROM json_each(?1)) AND +{waiting}";
 /// A walk along the table, where a list is a search for each.
 const DELETE_RANGE: &str = "DELETE FROM {outbox_events} WHERE seq BETWEEN ?1 AND ?2";
 const DELETE_REDRIVEN: &str =
@@ -67,7 +67,7 @@ const ARCHIVE: &str = "INSERT INTO {outbox_archive} (seq, {columns}, enqueued_at
      SELECT seq, {columns}, enqueued_at, {now}, \
          given.value ->> 1, given.value ->> 2, given.value ->> 3 \
      FROM json_each(?1) AS given JOIN {outbox_events} AS event ON event.seq = given.value ->> 0 \
-     WHERE {waiting} \
+     WHERE +{waiting} \
      UNION ALL SELECT seq, {columns}, enqueued_at, {now}, \
          given.value ->> 1, given.value ->> 2, given.value ->> 3 \
      FROM json_each(?2) AS given JOIN {outbox_dead_letters} AS dead ON dead.seq = given.value ->> 0 \
@@ -76,7 +76,7 @@ const ARCHIVE: &str = "INSERT INTO {outbox_archive} (seq, {columns}, enqueued_at
 /// Copies events behind the dead letter of their aggregate, byte for byte.
 const PARK: &str = "INSERT INTO {outbox_dead_letters} (seq, {columns}, enqueued_at, state) \
      SELECT seq, {columns}, enqueued_at, 'parked' FROM {outbox_events} \
-     WHERE seq IN (SELECT value FROM json_each(?1)) AND {waiting}";
+     WHERE seq IN (SELECT value FROM json_each(?1)) AND +{waiting}";
 
 /// Copies events to the dead letters, byte for byte. `?1` is a list of
 /// `[seq, kind, reason, attempts]`, as below.
@@ -85,7 +85,7 @@ const GIVE_UP: &str = "INSERT INTO {outbox_dead_letters} \
      SELECT seq, {columns}, enqueued_at, 'dead', \
          given.value ->> 1, given.value ->> 2, given.value ->> 3 \
      FROM json_each(?1) AS given JOIN {outbox_events} AS event ON event.seq = given.value ->> 0 \
-     WHERE {waiting}";
+     WHERE +{waiting}";
 
 /// Dead letters that were redriven and are to wait again.
 const PARK_AGAIN: &str = "UPDATE {outbox_dead_letters} \
@@ -118,6 +118,11 @@ const STATS: &str = "SELECT (SELECT count(*) FROM {outbox_events} WHERE {waiting
 /// Fails when a table is missing.
 const CHECK: &str = "SELECT EXISTS (SELECT 1 FROM {outbox_events}), \
      EXISTS (SELECT settled_to FROM {outbox_relay}), EXISTS (SELECT 1 FROM {outbox_dead_letters})";
+/// Whether the table `?1` is there, and how many of the two triggers it has that keep a number below the mark
+/// from being overlooked: one that was made anew, as one alters a table here, has none.
+const TRIGGERS: &str = "SELECT count(*) FILTER (WHERE type = 'table'), \
+     count(*) FILTER (WHERE type = 'trigger' AND sql LIKE '%settled_to%') \
+     FROM {outbox_events.schema}sqlite_master WHERE tbl_name = ?1";
 const CHECK_ARCHIVE: &str = "SELECT EXISTS (SELECT 1 FROM {outbox_archive})";
 
 /// The next events by position: origin (0 dead letters, 1 outbox), seq, parked, columns.
@@ -289,6 +294,7 @@ pub(super) struct OutboxSql {
     pub(super) give_up_again: SqlStr,
     pub(super) stats: SqlStr,
     pub(super) check: SqlStr,
+    pub(super) triggers: SqlStr,
     pub(super) check_archive: SqlStr,
     pub(super) read: SqlStr,
     pub(super) read_new: SqlStr,
@@ -326,6 +332,7 @@ impl OutboxSql {
             give_up_again: sql(GIVE_UP_AGAIN),
             stats: sql(STATS),
             check: sql(CHECK),
+            triggers: sql(TRIGGERS),
             check_archive: sql(CHECK_ARCHIVE),
             read: sql(READ),
             read_new: sql(READ_NEW),

@@ -102,6 +102,12 @@ impl Harness for SqliteHarness {
     }
 }
 
+impl SqliteHarness {
+    async fn text(&self, sql: &str) -> String {
+        sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&self.pool).await.unwrap()
+    }
+}
+
 #[tokio::test]
 async fn a_database_that_is_not_there_is_unavailable() {
     let options = SqliteConnectOptions::new().filename("/nonexistent/relaybox/secret.db");
@@ -360,7 +366,9 @@ async fn a_number_from_before_the_mark_is_late_and_not_lost() {
         // By hand.
         super::enqueue(harness, "s-1", &["e"]).await;
         harness.execute("DELETE FROM outbox_events WHERE seq = 2").await;
-        harness.execute("UPDATE outbox_events SET seq = 2 WHERE seq = 5").await;
+        harness.execute("UPDATE outbox_events SET seq = seq").await;
+        assert_eq!(read().await, ["d", "e"], "nothing has moved");
+        harness.execute("UPDATE outbox_events SET rowid = 2 WHERE seq = 5").await;
         assert_eq!(read().await, ["d", "e"]);
         outbox.settle(&lease, &super::published(all[3..].to_vec())).await.unwrap();
         assert_eq!(read().await, ["e"]);
@@ -370,6 +378,39 @@ async fn a_number_from_before_the_mark_is_late_and_not_lost() {
         harness.execute("DELETE FROM sqlite_sequence WHERE name = 'outbox_events'").await;
         super::enqueue(harness, "s-1", &["f", "g"]).await;
         assert_eq!(read().await, ["f", "g"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_table_that_was_made_anew_without_its_triggers_is_not_read() {
+    super::run_migrated(async |harness: &SqliteHarness| {
+        let outbox = harness.outbox(Tables::default());
+        let lease = acquire(&outbox).await;
+        super::enqueue(harness, "s-1", &["a"]).await;
+        let all = super::refs(&super::read(&mut outbox.reader().await.unwrap()).await);
+        outbox.settle(&lease, &super::published(all)).await.unwrap();
+        let make: String =
+            harness.text("SELECT sql FROM sqlite_master WHERE name = 'outbox_events'").await;
+        let anew = make.replacen("outbox_events", "anew", 1);
+        harness
+            .execute(&format!(
+                "{anew}; DROP TABLE outbox_events; ALTER TABLE anew RENAME TO outbox_events"
+            ))
+            .await;
+        let Err(error) = outbox.reader().await else { panic!("what is written would be lost") };
+        assert_eq!(error.kind(), ErrorKind::Schema);
+        assert!(error.to_string().contains("migration 5"), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_outbox_in_two_files_is_refused() {
+    super::run(async |harness: &SqliteHarness| {
+        let elsewhere = crate::TableName::new("other.outbox_relay").unwrap();
+        let error = harness.migrate(Tables::default().outbox_relay(elsewhere)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
     })
     .await;
 }
