@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashSet, VecDeque, hash_map::DefaultHasher},
     hash::{Hash, Hasher},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -134,6 +135,10 @@ impl SlowBus {
 
     /// Sends what waits, one by one.
     async fn send(self) {
+        if self.bug == Some(Bug::AcknowledgesTooEarly) {
+            // Long enough for somebody to count on what isn't there yet.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         loop {
             tokio::task::yield_now().await;
             let mut state = self.state.lock().unwrap();
