@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use relaybox_core::{EventRef, GivenUp, Lease, Origin, Published, Result, Settled, Settlement};
 use serde_json::{Value, json};
-use sqlx::{SqlStr, Sqlite, Transaction};
+use sqlx::{SqlStr, Sqlite, Transaction, query::Query, sqlite::SqliteArguments};
 
 use super::{
     SqliteOutbox, json,
@@ -60,13 +60,10 @@ async fn archive(
     tx: &mut Transaction<'_, Sqlite>,
     events: &[Published],
 ) -> Result<()> {
-    sqlx::query(sql.archive.clone())
+    let archive = sqlx::query(sql.archive.clone())
         .bind(places(events, Origin::Outbox))
-        .bind(places(events, Origin::DeadLetter))
-        .execute(&mut **tx)
-        .await
-        .map_err(error::database(SETTLE))
-        .map(drop)
+        .bind(places(events, Origin::DeadLetter));
+    run(tx, archive).await.map(drop)
 }
 
 async fn published(
@@ -99,8 +96,7 @@ async fn published_run(
         return Ok(0);
     }
     let settle_to = sqlx::query(sql.settle_to.clone()).bind(settled_to).bind(first).bind(last);
-    let moved = settle_to.execute(&mut **tx).await.map_err(error::database(SETTLE))?;
-    if moved.rows_affected() == 0 {
+    if run(tx, settle_to).await? == 0 {
         return delete_range(sql, tx, first, last).await;
     }
     Ok(first.abs_diff(last) + 1)
@@ -168,8 +164,7 @@ async fn left(sql: &OutboxSql, tx: &mut Transaction<'_, Sqlite>) -> Result<Left>
 }
 
 async fn clear(outbox: &SqliteOutbox, tx: &mut Transaction<'_, Sqlite>) -> Result<()> {
-    let clear = sqlx::query(outbox.sql.clear.clone()).execute(&mut **tx).await;
-    clear.map_err(error::database(SETTLE))?;
+    run(tx, sqlx::query(outbox.sql.clear.clone())).await?;
     outbox.nothing_left();
     Ok(())
 }
@@ -202,9 +197,7 @@ async fn delete_range(
     first: i64,
     last: i64,
 ) -> Result<u64> {
-    let delete = sqlx::query(sql.delete_range.clone()).bind(first).bind(last);
-    let done = delete.execute(&mut **tx).await;
-    Ok(done.map_err(error::database(SETTLE))?.rows_affected())
+    run(tx, sqlx::query(sql.delete_range.clone()).bind(first).bind(last)).await
 }
 
 /// Runs a statement on a list, unless that is empty.
@@ -214,7 +207,15 @@ async fn execute(
     list: Option<String>,
 ) -> Result<u64> {
     let Some(list) = list else { return Ok(0) };
-    let done = sqlx::query(statement.clone()).bind(list).execute(&mut **tx).await;
+    run(tx, sqlx::query(statement.clone()).bind(list)).await
+}
+
+/// Runs a statement; gives how many rows it has changed.
+async fn run(
+    tx: &mut Transaction<'_, Sqlite>,
+    statement: Query<'_, Sqlite, SqliteArguments>,
+) -> Result<u64> {
+    let done = statement.execute(&mut **tx).await;
     Ok(done.map_err(error::database(SETTLE))?.rows_affected())
 }
 
