@@ -7,6 +7,7 @@
 //! | you wrote | you implement | and call |
 //! |---|---|---|
 //! | an [`OutboxStore`] with its [`OutboxWriter`] and [`DeadLetterStore`] | [`StoreFactory`] | [`store_promises!`], [`model_check`] |
+//! | an [`ArchiveStore`](relaybox_core::ArchiveStore) beside it | the factory's [`archive`](StoreFactory::archive) | [`archive_promises!`] |
 //! | an [`EventBus`] | [`BusFactory`] | [`bus_promises!`] |
 //! | an [`EventSource`] | [`SourceFactory`] | [`source_promises!`] |
 //! | a [`ProcessedEventStore`] | [`InboxFactory`] | [`inbox_promises!`] |
@@ -59,6 +60,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![expect(clippy::future_not_send, reason = "a promise is run by the test that waits for it")]
 
+pub mod archive;
 pub mod bus;
 mod events;
 mod factory;

@@ -80,6 +80,29 @@ macro_rules! for_each_store_promise {
     };
 }
 
+/// `[callback] { given }` calls `callback! { given module: promise, …; … }` with every promise of an archive.
+#[macro_export]
+macro_rules! for_each_archive_promise {
+    ([$($callback:tt)+] { $($given:tt)* }) => {
+        $($callback)+! { $($given)*
+            moving:
+                what_is_published_is_archived_with_its_place_and_its_times,
+                nothing_else_is_archived,
+                a_redriven_event_is_archived_once_it_is_published,
+                settling_again_archives_nothing_twice,
+                a_late_settlement_archives_nothing,
+                an_event_waits_or_is_archived_never_both_or_neither;
+            finding:
+                the_latest_come_first,
+                an_event_is_found_by_id_by_aggregate_and_by_time;
+            purging:
+                a_purge_is_bounded_and_takes_the_oldest,
+                a_purge_spares_the_young,
+                a_purge_leaves_what_waits;
+        }
+    };
+}
+
 /// `[callback] { given }` calls `callback! { given module: promise, …; … }` with every promise of a bus.
 #[macro_export]
 macro_rules! for_each_bus_promise {
@@ -190,6 +213,17 @@ macro_rules! for_each_inbox_promise {
 macro_rules! store_promises {
     ($factory:expr) => {
         $crate::for_each_store_promise! { [$crate::__promises_as_tests] { ($factory) store } }
+    };
+}
+
+/// Makes a test of each promise of an archive, named after it.
+///
+/// Takes an expression that makes a [`StoreFactory`](crate::StoreFactory) whose stores
+/// [archive](crate::StoreFactory::archive).
+#[macro_export]
+macro_rules! archive_promises {
+    ($factory:expr) => {
+        $crate::for_each_archive_promise! { [$crate::__promises_as_tests] { ($factory) archive } }
     };
 }
 

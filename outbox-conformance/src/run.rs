@@ -43,13 +43,19 @@ pub(crate) async fn soon(promise: &str, look: impl AsyncFnMut() -> bool) {
     within(Duration::from_secs(1), promise, look).await;
 }
 
+/// So many looks at least, however long they take: a machine that stands still for a second has not
+/// looked.
+const LOOKS: u32 = 100;
+
 async fn within(limit: Duration, promise: &str, mut look: impl AsyncFnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + limit;
+    let mut looks = 1;
     while !look().await {
         assert!(
-            tokio::time::Instant::now() < deadline,
-            "{promise}\n  promised: in time\n      seen: not within {limit:?}"
+            looks < LOOKS || tokio::time::Instant::now() < deadline,
+            "{promise}\n  promised: in time\n      seen: not within {limit:?} and {looks} looks"
         );
+        looks += 1;
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -2,17 +2,18 @@
 
 use std::{
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use relaybox::{
     AggregateType, CancellationToken, DeadLetterQuery, DeadLetterStore, DomainEvent, ErrorKind,
-    EventId, OutboxStats, OutboxStore, Relay, RelayBuilder, TopicMap,
+    EventId, OnDeadLetter, OutboxStats, OutboxStore, Relay, RelayBuilder, TopicMap,
     kafka::{KafkaBus, KafkaConfig, Sasl, Secret},
     postgres::PgOutbox,
 };
 use relaybox_tests::{
-    Database, Running, Topic, allow_write, deny_write, per_key, quick, server, servers, until,
+    Database, Running, Topic, allow_write, deny_write, lift_limit, limit_bytes, per_key, quick,
+    server, servers, until,
 };
 use serde::Serialize;
 
@@ -86,6 +87,71 @@ async fn of_a_full_pipeline_only_the_records_that_are_too_large_are_given_up_on(
     let stats = stats(&database).await;
     assert_eq!((stats.dead_letters, stats.parked), (3, 130 + 129 + 50));
     database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_choice_an_aggregate_goes_on_without_what_was_given_up_on() {
+    let Some((postgres, kafka)) = servers() else { return };
+    let database = Database::create(&postgres).await;
+    let topic = Topic::create(&kafka, &[("max.message.bytes", "20000")]).await;
+    let is_too_large = |n| matches!(n, 40 | 41 | 90);
+    let relay = Running::relay(
+        relay(&database, &topic).batch(25).max_in_flight(8).dead_letters(OnDeadLetter::Skip),
+    );
+    for n in 1..=150 {
+        let mut tx = database.pool.begin().await.unwrap();
+        for id in ["sick", "healthy"] {
+            let bulk = noise(if id == "sick" && is_too_large(n) { 60_000 } else { 200 });
+            let event = Bulky { id: id.to_owned(), n, bulk };
+            database.outbox().enqueue(&mut tx, &event).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+    }
+    drained(&database).await;
+    let published = per_key(&topic.envelopes().await);
+    assert_eq!(published["healthy"], up_to(150));
+    let mut others = up_to(150);
+    others.retain(|n| !is_too_large(*n));
+    assert_eq!(published["sick"], others, "in order, past what was given up on");
+    let given_up = stats(&database).await;
+    assert_eq!((given_up.dead_letters, given_up.parked), (3, 0));
+
+    // What is put back comes late: that was the choice.
+    let (id, _) = poisoned(&database, 40).await.unwrap();
+    mend(&database, id, 40).await;
+    assert_eq!(database.store().redrive(&DeadLetterQuery::event(id)).await.unwrap(), 1);
+    until("it is published", async || stats(&database).await.dead_letters < 3).await;
+    relay.stop().await;
+    others.push(40);
+    assert_eq!(per_key(&topic.envelopes().await)["sick"], others);
+    assert_eq!(stats(&database).await.dead_letters, 2);
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_over_its_quota_is_slowed_down_and_loses_nothing() {
+    let Some((postgres, kafka)) = servers() else { return };
+    let mut two = TwoTopics::create(&postgres, &kafka).await;
+    let client = two.things.name.as_str().to_owned();
+    // 240 events of some 400 bytes, and never more than 20 of a kind in a request.
+    limit_bytes(&kafka, &client, 8_000).await;
+    let relay = two.relay(two.things.config().client_id(client.as_str())).batch(20);
+    let relay = Running::relay(relay);
+    let since = Instant::now();
+    two.write(40).await;
+    drained(&two.database).await;
+    let limited = since.elapsed();
+    lift_limit(&kafka, &client).await;
+    two.write(40).await;
+    drained(&two.database).await;
+    relay.stop().await;
+    println!("240 events within the quota took {limited:?}");
+    assert!(limited > Duration::from_secs(3), "the broker held nothing back: {limited:?}");
+    let stats = stats(&two.database).await;
+    assert_eq!((stats.dead_letters, stats.parked), (0, 0), "no event is at fault");
+    two.assert_notes().await;
+    two.database.assert_published(&two.things.envelopes().await).await;
+    two.database.drop().await;
 }
 
 /// Two topics, the errors of their relay, and who writes things to the one and notes to the other.

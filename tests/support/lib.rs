@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test may panic")]
 
-mod acl;
+mod broker;
 mod consumer;
 mod database;
 mod event;
@@ -14,11 +14,12 @@ mod process;
 mod proxy;
 mod rabbitmq;
 mod running;
+mod stalls;
 mod topic;
 mod writers;
 
 pub use self::{
-    acl::{allow_write, deny_write},
+    broker::{allow_write, deny_write, lift_limit, limit_bytes},
     consumer::{ConsumerOptions, Place, Planted, Poison},
     database::Database,
     event::{Changed, per_key},
@@ -29,6 +30,7 @@ pub use self::{
     proxy::CommitCutter,
     rabbitmq::RabbitServer,
     running::{Running, on_bus, quick},
+    stalls::Stalls,
     topic::{DeadRecord, Topic},
     writers::Writers,
 };

@@ -8,6 +8,7 @@ mod enqueue;
 mod idle;
 mod idle_writer;
 mod latency;
+mod stats;
 mod stranger;
 
 use std::num::NonZero;
@@ -18,7 +19,7 @@ use crate::support::{
 };
 
 /// All of them, in the order in which they are measured.
-pub(crate) const ROWS: [Row; 12] = [
+pub(crate) const ROWS: [Row; 13] = [
     Row::on_servers("drain", |bench| Box::pin(drain::measure(bench))),
     Row::on_servers("drain-constant", |bench| Box::pin(constant::measure(bench))),
     Row::on_servers("latency", |bench| Box::pin(latency::measure(bench))),
@@ -26,6 +27,7 @@ pub(crate) const ROWS: [Row; 12] = [
     Row::on_servers("idle", |bench| Box::pin(idle::measure(bench))),
     Row::on_servers("cost", |bench| Box::pin(cost::measure(bench))),
     Row::on_servers("enqueue", |bench| Box::pin(enqueue::measure(bench))),
+    Row::on_servers("stats", |bench| Box::pin(stats::measure(bench))),
     Row::on_servers("stranger", |bench| Box::pin(stranger::measure(bench))),
     Row::on_servers("idle-writer", |bench| Box::pin(idle_writer::measure(bench))),
     Row::embedded("drain-sqlite-mock", |bench| Box::pin(embedded::sqlite_to_mock(bench))),

@@ -17,5 +17,4 @@ pub mod settling;
 pub mod stats;
 pub mod writing;
 
-use self::fixture::{Fixture, on_store};
-pub(crate) use self::fixture::{Reader, TTL, ok, read_up_to};
+pub(crate) use self::fixture::{Fixture, Reader, TTL, ok, on_store, read_up_to};

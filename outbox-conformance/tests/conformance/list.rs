@@ -29,12 +29,17 @@ fn written(concern: &str) -> Vec<String> {
 #[test]
 fn every_promise_is_in_the_macros_lists() {
     let mut store = relaybox_conformance::for_each_store_promise!([names] {});
+    let mut archive = relaybox_conformance::for_each_archive_promise!([names] {});
     let mut bus = relaybox_conformance::for_each_bus_promise!([names] {});
     let mut inbox = relaybox_conformance::for_each_inbox_promise!([names] {});
     let mut source = relaybox_conformance::for_each_source_promise!([names] {});
-    for (concern, listed) in
-        [("store", &mut store), ("bus", &mut bus), ("inbox", &mut inbox), ("source", &mut source)]
-    {
+    for (concern, listed) in [
+        ("store", &mut store),
+        ("archive", &mut archive),
+        ("bus", &mut bus),
+        ("inbox", &mut inbox),
+        ("source", &mut source),
+    ] {
         listed.sort_unstable();
         assert_eq!(written(concern), *listed, "{concern}");
     }

@@ -2,8 +2,8 @@
 
 use futures::FutureExt;
 use relaybox_conformance::{
-    BusFactory, InboxFactory, SourceFactory, StoreFactory, async_trait, bus_promises,
-    inbox_promises, source_promises, store_promises,
+    BusFactory, InboxFactory, SourceFactory, StoreFactory, archive_promises, async_trait,
+    bus_promises, inbox_promises, source_promises, store_promises,
 };
 use relaybox_core::{
     ArchiveStore, ConsumerName, EventId, EventSource, Receipt, Received, TopicName,
@@ -159,6 +159,12 @@ mod store {
     use super::{Memory, store_promises};
 
     store_promises!(Memory::default());
+}
+
+mod archive {
+    use super::{Memory, archive_promises};
+
+    archive_promises!(Memory { archives: true });
 }
 
 mod bus {

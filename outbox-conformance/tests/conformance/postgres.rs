@@ -3,7 +3,8 @@
 use std::str::FromStr;
 
 use relaybox_conformance::{
-    InboxCapabilities, InboxFactory, StoreFactory, async_trait, inbox_promises, store_promises,
+    InboxCapabilities, InboxFactory, StoreFactory, archive_promises, async_trait, inbox_promises,
+    store_promises,
 };
 use relaybox_core::{ArchiveStore, EventId};
 use relaybox_sqlx::{PgMigrator, PgOutbox, PgProcessedEvents, Tables};
@@ -144,6 +145,12 @@ mod store {
     use super::{OnPostgres, store_promises};
 
     store_promises!(OnPostgres::default());
+}
+
+mod archive {
+    use super::{OnPostgres, archive_promises};
+
+    archive_promises!(OnPostgres { archives: true });
 }
 
 mod inbox {

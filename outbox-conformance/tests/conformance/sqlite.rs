@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use relaybox_conformance::{
-    InboxFactory, StoreCapabilities, StoreFactory, async_trait, inbox_promises, store_promises,
+    InboxFactory, StoreCapabilities, StoreFactory, archive_promises, async_trait, inbox_promises,
+    store_promises,
 };
 use relaybox_core::{ArchiveStore, EventId};
 use relaybox_sqlx::{SqliteMigrator, SqliteOutbox, SqliteProcessedEvents, Tables};
@@ -133,6 +134,12 @@ mod store {
     use super::{OnSqlite, store_promises};
 
     store_promises!(OnSqlite::default());
+}
+
+mod archive {
+    use super::{OnSqlite, archive_promises};
+
+    archive_promises!(OnSqlite { archives: true });
 }
 
 mod inbox {

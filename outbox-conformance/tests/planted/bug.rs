@@ -49,6 +49,24 @@ pub(crate) enum Bug {
     /// Removes whatever is behind the discarded one.
     DiscardTakesTooMany,
 
+    // The archive.
+    /// Archives what a relay without the lease says was published.
+    ArchivedWithoutTheLease,
+    /// Archives again what is settled again.
+    ArchivedTwice,
+    /// Doesn't say where it went.
+    ArchivedWithoutItsPlace,
+    /// Removes, and archives in a transaction of its own.
+    ArchivedInAnotherTransaction,
+    /// Archives what came from the outbox only.
+    RedrivenIsNotArchived,
+    /// Archives what a person discards as well.
+    DiscardedIsArchived,
+    /// Purges the latest first.
+    PurgeTakesTheLatest,
+    /// Purges whatever is there.
+    PurgeIgnoresTheAge,
+
     // The bus.
     /// Acknowledges what is behind a refused record.
     GaplessOff,

@@ -53,6 +53,12 @@ mod without_a_bug {
         relaybox_conformance::store_promises!(Fake(None));
     }
 
+    mod archive {
+        use super::Fake;
+
+        relaybox_conformance::archive_promises!(Fake(None));
+    }
+
     #[test]
     fn any_history_is_that_of_the_model() {
         relaybox_conformance::model_check(&Fake(None), 500);
@@ -145,6 +151,23 @@ planted! { Fake:
         store::redrive::the_settlement_of_the_last_redriven_event_unparks_its_aggregate;
     discarding_takes_too_many: DiscardTakesTooMany breaks
         store::discarding::discarding_a_dead_letter_may_take_its_successors_along;
+    a_late_settlement_is_archived: ArchivedWithoutTheLease breaks
+        archive::moving::a_late_settlement_archives_nothing;
+    what_is_settled_again_is_archived_again: ArchivedTwice breaks
+        archive::moving::settling_again_archives_nothing_twice;
+    the_archive_does_not_know_the_place: ArchivedWithoutItsPlace breaks
+        archive::moving::what_is_published_is_archived_with_its_place_and_its_times,
+        archive::moving::a_redriven_event_is_archived_once_it_is_published;
+    an_event_is_archived_in_another_transaction: ArchivedInAnotherTransaction breaks
+        archive::moving::an_event_waits_or_is_archived_never_both_or_neither;
+    a_redriven_event_is_not_archived: RedrivenIsNotArchived breaks
+        archive::moving::a_redriven_event_is_archived_once_it_is_published;
+    what_is_discarded_is_archived: DiscardedIsArchived breaks
+        archive::moving::nothing_else_is_archived;
+    a_purge_takes_the_latest: PurgeTakesTheLatest breaks
+        archive::purging::a_purge_is_bounded_and_takes_the_oldest;
+    a_purge_ignores_the_age: PurgeIgnoresTheAge breaks
+        archive::purging::a_purge_spares_the_young;
 }
 
 /// Without any promise: random histories find what shows in a sequence of calls.

@@ -14,7 +14,8 @@ use mongodb::{
     bson::{Document, Timestamp, doc},
 };
 use relaybox_conformance::{
-    InboxFactory, StoreFactory, async_trait, inbox_promises, model_check, store_promises,
+    InboxFactory, StoreFactory, archive_promises, async_trait, inbox_promises, model_check,
+    store_promises,
 };
 use relaybox_core::{
     ArchiveQuery, ArchiveStore, CancellationToken, ConsumerName, DeadLetterQuery, DeadLetterStore,
@@ -28,6 +29,8 @@ use crate::{Collections, MongoMigrator, MongoOutbox, MongoProcessedEvents, Mongo
 /// Makes a database for each promise, one at a time.
 #[derive(Default)]
 struct OnReplicaSet {
+    /// They keep what was published.
+    archives: bool,
     /// The last one: a transaction doesn't say in which database it is.
     database: Mutex<Option<Database>>,
 }
@@ -65,7 +68,12 @@ impl StoreFactory for OnReplicaSet {
     }
 
     fn store(&self, database: &Database) -> MongoOutbox {
-        MongoOutbox::new(database.clone())
+        let store = MongoOutbox::new(database.clone());
+        if self.archives { store.archive_published() } else { store }
+    }
+
+    fn archive(&self, database: &Database) -> Option<Box<dyn ArchiveStore>> {
+        self.archives.then(|| Box::new(self.store(database)) as _)
     }
 
     async fn begin(&self, database: &Database) -> MongoTx {
@@ -127,6 +135,12 @@ mod store {
     use super::*;
 
     store_promises!(OnReplicaSet::default());
+}
+
+mod archive {
+    use super::*;
+
+    archive_promises!(OnReplicaSet { archives: true, ..OnReplicaSet::default() });
 }
 
 mod inbox {

@@ -11,7 +11,7 @@ use relaybox_core::{
     AggregateId, AggregateType, DeadLetterState, Envelope, Error, ErrorKind, Lease, Result,
 };
 
-use super::lease::LeaseRow;
+use super::{archive::Archived, lease::LeaseRow};
 use crate::bug::Bug;
 
 pub(super) struct Shared {
@@ -28,6 +28,8 @@ pub(super) struct State {
     /// What is not committed is here as well.
     pub(super) rows: BTreeMap<i64, Row>,
     pub(super) dead: BTreeMap<i64, Dead>,
+    /// In the order in which they were published.
+    pub(super) archive: Vec<Archived>,
     pub(super) lease: LeaseRow,
 }
 
@@ -46,6 +48,7 @@ pub(super) struct Dead {
     pub(super) reason: Option<String>,
     pub(super) attempts: u32,
     pub(super) failed_at: DateTime<Utc>,
+    pub(super) since: Instant,
 }
 
 pub(super) type Aggregate = (AggregateType, AggregateId);
@@ -89,10 +92,11 @@ impl Shared {
 }
 
 impl Dead {
-    pub(super) fn parked(envelope: Envelope, spoilt: bool) -> Self {
+    pub(super) fn parked(envelope: Envelope, spoilt: bool, since: Instant) -> Self {
         Self {
             envelope,
             spoilt,
+            since,
             state: DeadLetterState::Parked,
             reason: None,
             attempts: 0,

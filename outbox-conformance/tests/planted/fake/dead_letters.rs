@@ -3,7 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use relaybox_conformance::async_trait;
 use relaybox_core::{
-    DeadLetter, DeadLetterQuery, DeadLetterState, DeadLetterStore, Result, Successors,
+    DeadLetter, DeadLetterQuery, DeadLetterState, DeadLetterStore, EventRef, Origin, Published,
+    Receipt, Result, Successors, TopicName,
 };
 
 use super::{
@@ -56,6 +57,13 @@ impl DeadLetterStore for FakeStore {
         let before = state.dead.len();
         for chosen in state.matching(query, |_, _| true) {
             let Some(head) = state.dead.remove(&chosen) else { continue };
+            if self.shared.has(Bug::DiscardedIsArchived) {
+                let id = head.envelope.event_id;
+                let event = EventRef::new(chosen, id, Origin::DeadLetter);
+                let topic = TopicName::new("discarded").unwrap();
+                let published = Published::new(event, topic, Receipt::unnumbered());
+                state.archive(&self.shared, &published, Some(head.clone()));
+            }
             if successors == Successors::Release || head.state == DeadLetterState::Parked {
                 continue;
             }

@@ -3,6 +3,7 @@
 //! Positions are taken when a row is written, and seen when its transaction commits; a reader knows
 //! gaps. One [`Bug`] at a time may be switched on.
 
+mod archive;
 mod database;
 mod dead_letters;
 mod lease;
@@ -14,8 +15,8 @@ use std::{sync::Arc, time::Duration};
 
 use relaybox_conformance::{StoreFactory, async_trait};
 use relaybox_core::{
-    Acquired, DeadLetterState, EventId, Lease, OutboxReader, OutboxStats, OutboxStore, RelayId,
-    Result, Settled, Settlement,
+    Acquired, ArchiveStore, DeadLetterState, EventId, Lease, OutboxReader, OutboxStats,
+    OutboxStore, RelayId, Result, Settled, Settlement,
 };
 
 pub(crate) use self::transaction::FakeTx;
@@ -43,6 +44,10 @@ impl StoreFactory for Fake {
 
     fn store(&self, database: &FakeStore) -> FakeStore {
         database.clone()
+    }
+
+    fn archive(&self, database: &FakeStore) -> Option<Box<dyn ArchiveStore>> {
+        Some(Box::new(database.clone()))
     }
 
     async fn begin(&self, database: &FakeStore) -> FakeTx {

@@ -13,16 +13,33 @@ pub(super) async fn settle(
     settlement: &Settlement,
 ) -> Result<Settled> {
     let mut settled = Settled::default();
+    let mut later = Vec::new();
     {
         let mut state = shared.lock();
         if let Err(lost) = shared.check(&state, lease) {
+            if shared.has(Bug::ArchivedWithoutTheLease) {
+                state.archive_unasked(shared, settlement);
+            }
             return if shared.has(Bug::LostSettleReportsSuccess) { Ok(settled) } else { Err(lost) };
         }
         for published in &settlement.published {
-            settled.published += u64::from(state.take(&published.event).is_some());
+            let taken = state.take(&published.event);
+            settled.published += u64::from(taken.is_some());
+            if !shared.has(Bug::ArchivedInAnotherTransaction) {
+                state.archive(shared, published, taken);
+            } else if let Some(letter) = taken {
+                later.push((published, letter));
+            }
         }
         if !shared.has(Bug::SettledByHalves) {
             state.move_letters(shared, settlement, &mut settled);
+        }
+    }
+    if !later.is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+        let mut state = shared.lock();
+        for (published, letter) in later {
+            state.archive(shared, published, Some(letter));
         }
     }
     if shared.has(Bug::SettledByHalves) {
@@ -39,6 +56,13 @@ pub(super) async fn settle(
 }
 
 impl State {
+    fn archive_unasked(&mut self, shared: &Shared, settlement: &Settlement) {
+        for published in &settlement.published {
+            let found = self.look(&published.event);
+            self.archive(shared, published, found);
+        }
+    }
+
     fn move_letters(&mut self, shared: &Shared, settlement: &Settlement, settled: &mut Settled) {
         for event in &settlement.parked {
             if let Some(letter) = self.take(event) {
@@ -69,7 +93,7 @@ impl State {
             Origin::Outbox => {
                 let row = self.rows.get(&event.position)?;
                 let known = row.envelope.event_id == event.event_id;
-                known.then(|| Dead::parked(row.envelope.clone(), row.spoilt))
+                known.then(|| Dead::parked(row.envelope.clone(), row.spoilt, row.since))
             }
             Origin::DeadLetter => self.dead.get(&event.position).cloned(),
         }

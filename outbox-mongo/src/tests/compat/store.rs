@@ -12,11 +12,13 @@ use mongodb::{
     Collection, Database,
     bson::{Bson, Document, Timestamp, doc},
 };
-use relaybox_conformance::{StoreFactory, async_trait, model_check, store_promises};
+use relaybox_conformance::{
+    StoreFactory, archive_promises, async_trait, model_check, store_promises,
+};
 use relaybox_core::{
-    Acquired, DeadLetter, DeadLetterQuery, DeadLetterStore, Envelope, EventId, EventRef, Lease,
-    OutboxReader, OutboxRow, OutboxStats, OutboxStore, OutboxWriter, ReadRequest, RelayId, Result,
-    Settled, Settlement, Successors,
+    Acquired, ArchiveQuery, ArchiveStore, ArchivedEvent, DeadLetter, DeadLetterQuery,
+    DeadLetterStore, Envelope, EventId, EventRef, Lease, OutboxReader, OutboxRow, OutboxStats,
+    OutboxStore, OutboxWriter, ReadRequest, RelayId, Result, Settled, Settlement, Successors,
 };
 use tokio::sync::Mutex;
 
@@ -71,6 +73,10 @@ impl StoreFactory for OnCompat {
             outbox: MongoOutbox::new(fresh.database.clone()).archive_published(),
             lock: Arc::clone(&fresh.lock),
         }
+    }
+
+    fn archive(&self, fresh: &Fresh) -> Option<Box<dyn ArchiveStore>> {
+        Some(Box::new(self.store(fresh)))
     }
 
     async fn begin(&self, fresh: &Fresh) -> Buffer {
@@ -200,6 +206,19 @@ impl DeadLetterStore for CompatStore {
     }
 }
 
+#[async_trait]
+impl ArchiveStore for CompatStore {
+    async fn archived(&self, query: &ArchiveQuery) -> Result<Vec<ArchivedEvent>> {
+        let _guard = self.lock.lock().await;
+        self.outbox.archived(query).await
+    }
+
+    async fn purge_archive(&self, age: Duration, limit: u32) -> Result<u64> {
+        let _guard = self.lock.lock().await;
+        self.outbox.purge_archive(age, limit).await
+    }
+}
+
 impl CompatStore {
     fn leases(&self) -> Collection<Document> {
         self.database.collection("outbox_relay")
@@ -234,6 +253,7 @@ impl OutboxReader for Reader {
 }
 
 store_promises!(OnCompat);
+archive_promises!(OnCompat);
 
 #[test]
 fn random_histories_agree_with_the_model() {

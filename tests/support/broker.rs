@@ -1,4 +1,4 @@
-//! What a user of the real Kafka may do to a topic, said in Kafka's own protocol: librdkafka's binding
+//! What a user or a client of the real Kafka may do, said in Kafka's own protocol: librdkafka's binding
 //! has no call for it.
 
 use relaybox::TopicName;
@@ -7,12 +7,20 @@ use tokio::{
     net::TcpStream,
 };
 
-const CREATE_ACLS: i16 = 30;
-const DELETE_ACLS: i16 = 31;
+const CREATE_ACLS: Request = Request { key: 30, version: 1 };
+const DELETE_ACLS: Request = Request { key: 31, version: 1 };
+const ALTER_CLIENT_QUOTAS: Request = Request { key: 49, version: 0 };
 const TOPIC: i8 = 2;
 const LITERAL: i8 = 3;
 const WRITE: i8 = 4;
 const DENY: i8 = 2;
+
+/// A kind of request; all of them answer alike.
+#[derive(Clone, Copy)]
+struct Request {
+    key: i16,
+    version: i16,
+}
 
 /// Forbids a user to write to a topic.
 pub async fn deny_write(brokers: &str, user: &str, topic: &TopicName) {
@@ -22,6 +30,31 @@ pub async fn deny_write(brokers: &str, user: &str, topic: &TopicName) {
 /// Takes the prohibition back.
 pub async fn allow_write(brokers: &str, user: &str, topic: &TopicName) {
     ask(brokers, DELETE_ACLS, &acl(user, topic)).await;
+}
+
+/// Lets a client write so many bytes a second to each broker, and no more: its answers are held back.
+pub async fn limit_bytes(brokers: &str, client_id: &str, bytes: u32) {
+    ask(brokers, ALTER_CLIENT_QUOTAS, &quota(client_id, Some(bytes))).await;
+}
+
+/// Takes the limit back.
+pub async fn lift_limit(brokers: &str, client_id: &str) {
+    ask(brokers, ALTER_CLIENT_QUOTAS, &quota(client_id, None)).await;
+}
+
+fn quota(client_id: &str, bytes: Option<u32>) -> Vec<u8> {
+    // One entry, of one entity, with one operation.
+    let mut body = 1_i32.to_be_bytes().to_vec();
+    body.extend(1_i32.to_be_bytes());
+    put(&mut body, "client-id");
+    put(&mut body, client_id);
+    body.extend(1_i32.to_be_bytes());
+    put(&mut body, "producer_byte_rate");
+    body.extend(f64::from(bytes.unwrap_or_default()).to_be_bytes());
+    body.push(u8::from(bytes.is_none()));
+    let validate_only = 0;
+    body.push(validate_only);
+    body
 }
 
 /// One rule, or the filter of one: in version 1 of both requests they look alike.
@@ -37,11 +70,11 @@ fn acl(user: &str, topic: &TopicName) -> Vec<u8> {
     body
 }
 
-/// Sends one request, version 1, and checks that nothing in the answer is an error.
-async fn ask(broker: &str, key: i16, body: &[u8]) {
+/// Sends one request, and checks that nothing in the answer is an error.
+async fn ask(broker: &str, Request { key, version }: Request, body: &[u8]) {
     let mut request = Vec::new();
     request.extend(key.to_be_bytes());
-    request.extend(1_i16.to_be_bytes());
+    request.extend(version.to_be_bytes());
     request.extend(7_i32.to_be_bytes());
     put(&mut request, "relaybox-tests");
     request.extend(body);

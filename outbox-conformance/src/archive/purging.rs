@@ -1,0 +1,59 @@
+//! Purging: the archive doesn't grow without end, and loses nothing unasked.
+
+use std::time::{Duration, Instant};
+
+use super::{Archived, on_archive};
+use crate::{StoreFactory, run::same};
+
+/// A purge takes no more than its limit, and of what is old enough the oldest.
+pub async fn a_purge_is_bounded_and_takes_the_oldest<F: StoreFactory>(factory: &F) {
+    on_archive(factory, async |archive: &Archived<'_, '_, F>| {
+        let lease = archive.store.acquire().await;
+        archive.publish_all(&lease, "a", &["1", "2", "3", "4", "5"]).await;
+        same("no more than the limit", &archive.purge(Duration::ZERO, 2).await, &2);
+        same("the oldest", &archive.names().await[..], &["5", "4", "3"].map(str::to_owned));
+        same("fewer are all there were", &archive.purge(Duration::ZERO, 4).await, &3);
+        same("nothing is left", &archive.names().await[..], &[]);
+        same("nor purged twice", &archive.purge(Duration::ZERO, 4).await, &0);
+    })
+    .await;
+}
+
+/// What was published later than that stays.
+pub async fn a_purge_spares_the_young<F: StoreFactory>(factory: &F) {
+    on_archive(factory, async |archive: &Archived<'_, '_, F>| {
+        let lease = archive.store.acquire().await;
+        loop {
+            archive.publish(&lease, "a", "old").await;
+            let old = Instant::now();
+            same("an hour is not over", &archive.purge(Duration::from_secs(3600), 10).await, &0);
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            let young = Instant::now();
+            archive.publish(&lease, "a", "young").await;
+            let age = old.elapsed() - Duration::from_millis(1);
+            let purged = archive.purge(age, 10).await;
+            // If all that took too long, the young one had become old enough.
+            if young.elapsed() < age {
+                same("one is old enough", &purged, &1);
+                same("the young one stays", &archive.names().await[..], &["young".to_owned()]);
+                return;
+            }
+            archive.purge(Duration::ZERO, 10).await;
+        }
+    })
+    .await;
+}
+
+/// An archive is not the outbox: what waits has all the time it needs.
+pub async fn a_purge_leaves_what_waits<F: StoreFactory>(factory: &F) {
+    on_archive(factory, async |archive: &Archived<'_, '_, F>| {
+        let store = archive.store;
+        let lease = store.acquire().await;
+        store.one_dead_rest_parked(&lease, "a", &["1", "2"]).await;
+        store.enqueue("b", &["3", "4", "5"]).await;
+        let before = store.counts().await;
+        same("nothing was published", &archive.purge(Duration::ZERO, 100).await, &0);
+        same("backlog, dead letters, parked", &store.counts().await, &before);
+    })
+    .await;
+}
