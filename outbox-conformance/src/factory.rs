@@ -1,5 +1,7 @@
 //! What the suite must know of a store, a bus, a source or an inbox, and what it needs to test one.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use relaybox_core::{
     ArchiveStore, ConsumerName, DeadLetterStore, EventBus, EventId, EventSource, OutboxStore,
@@ -66,19 +68,29 @@ pub trait StoreFactory: Send + Sync {
 pub struct StoreCapabilities {
     /// One transaction writes at a time; the next one waits for its end, so no commit is ever late.
     pub single_writer: bool,
+    /// What its times are rounded to: what was published within so long of each other may have one time,
+    /// and be purged so much later than it could be.
+    pub clock_resolution: Duration,
 }
 
 impl StoreCapabilities {
     /// A store that takes any number of transactions at once.
     #[must_use]
     pub fn new() -> Self {
-        Self { single_writer: false }
+        Self { single_writer: false, clock_resolution: Duration::from_millis(1) }
     }
 
     /// A store that takes one at a time.
     #[must_use]
     pub fn single_writer(mut self) -> Self {
         self.single_writer = true;
+        self
+    }
+
+    /// A store whose times are rounded to so much. Default 1 ms.
+    #[must_use]
+    pub fn clock_resolution(mut self, resolution: Duration) -> Self {
+        self.clock_resolution = resolution;
         self
     }
 }

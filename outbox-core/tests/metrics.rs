@@ -63,7 +63,7 @@ async fn the_metrics_count_what_was_published_handled_skipped_and_given_up_on() 
         while store.values().len() < 2 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
         shutdown.cancel();
     };
     let (relay, consumer, ()) =

@@ -11,13 +11,18 @@ port_of() {
     return 1
 }
 
-# Makes sure that each named port is known and that nobody listens on it: call it while the service is down.
+# Makes sure that each named port is known and that nobody listens on it: call it while the service is down. The
+# sockets of a server that was killed may outlive it for a moment.
 claim_ports() {
-    local home=$1 keep=$2 name port
+    local home=$1 keep=$2 name port wait
     shift 2
     local -A claimed=()
     for name in "$@"; do
         port=$(port_of "$home" "$name") || port=''
+        for ((wait = 0; wait < 100; wait++)); do
+            [[ -n $keep && -n $port ]] && has_listener "$port" || break
+            sleep 0.1
+        done
         if [[ -n $port ]] && has_listener "$port"; then
             [[ -z $keep ]] || die "port $port ($name) has been taken by another process: run scripts/services up"
             note "port $port ($name) has been taken by another process: picking another"

@@ -101,5 +101,5 @@ async fn effects_without_marks_are_found_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn effects_that_were_acknowledged_before_their_commit_are_found_out() {
-    assert!(!found(Planted::Hasty, 1).await.is_empty());
+    assert!(!found(Planted::Hasty, 3).await.is_empty());
 }

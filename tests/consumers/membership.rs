@@ -55,6 +55,7 @@ async fn a_revoked_partition_is_never_touched_again() {
         group: format!("revoked-{}", topic.name),
         // Less than a batch takes.
         drain_timeout: Duration::from_secs(1),
+        session_timeout: Duration::from_secs(30),
         rest: Duration::from_millis(10),
         ..ConsumerOptions::default()
     };

@@ -109,7 +109,8 @@ async fn a_paused_relay_that_wakes_after_losing_its_lease_settles_nothing() {
             }
         }
     }
-    let relay = Running::relay(relay(&database, &topic));
+    // Nothing here waits for its end.
+    let relay = Running::relay(relay(&database, &topic).lease_ttl(Duration::from_secs(20)));
     drained(&database).await;
     let holder = database.number("SELECT epoch FROM outbox_relay").await;
     paused.signal("CONT");

@@ -57,6 +57,7 @@ async fn a_record_the_broker_refuses_parks_its_own_aggregate_only_and_redrive_ke
     assert_eq!(found["sick"], (1..50).collect::<Vec<_>>());
     let stats = database.store().stats().await.unwrap();
     assert_eq!((stats.dead_letters, stats.parked), (1, 50));
+    until("somebody is told", async || !notices.lock().unwrap().is_empty()).await;
     let (kind, poison) = notices.lock().unwrap()[0];
     assert_eq!(kind, ErrorKind::TooLarge);
 

@@ -133,10 +133,11 @@ async fn a_client_over_its_quota_is_slowed_down_and_loses_nothing() {
     let Some((postgres, kafka)) = servers() else { return };
     let mut two = TwoTopics::create(&postgres, &kafka).await;
     let client = two.things.name.as_str().to_owned();
-    // 240 events of some 400 bytes, and never more than 20 of a kind in a request.
-    limit_bytes(&kafka, &client, 8_000).await;
-    let relay = two.relay(two.things.config().client_id(client.as_str())).batch(20);
-    let relay = Running::relay(relay);
+    // 240 events of some 400 bytes, which the broker's burst of ten seconds doesn't cover.
+    limit_bytes(&kafka, &client, 5_000).await;
+    let config = two.things.config().client_id(client.as_str());
+    let config = config.set("compression.type", "none").unwrap();
+    let relay = Running::relay(two.relay(config).batch(20));
     let since = Instant::now();
     two.write(40).await;
     drained(&two.database).await;

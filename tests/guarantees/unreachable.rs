@@ -11,7 +11,7 @@ use relaybox::{
     memory::MemoryBus,
     postgres::PgOutbox,
 };
-use relaybox_tests::{Database, Topic, per_key, servers};
+use relaybox_tests::{Database, Topic, per_key, servers, until};
 use sqlx::postgres::PgPoolOptions;
 
 use crate::{Running, drained, quick, relay};
@@ -66,11 +66,16 @@ async fn an_unreachable_broker_charges_nobody_and_what_waits_is_published_later(
         Relay::builder(database.store(), nowhere)
             .topics(topic.map())
             .retry(quick())
-            .lease_ttl(Duration::from_secs(2))
+            .lease_ttl(Duration::from_secs(6))
             .drain_timeout(Duration::from_millis(500)),
     );
-    tokio::time::sleep(Duration::from_secs(3)).await;
     // Longer than a lease: it kept it all the time.
+    let ends =
+        "SELECT coalesce((extract(epoch FROM lease_until) * 1e6)::bigint, 0) FROM outbox_relay";
+    until("it holds the lease", async || database.number(ends).await > 0).await;
+    let first = database.number(ends).await;
+    let now = "SELECT (extract(epoch FROM clock_timestamp()) * 1e6)::bigint";
+    until("its first end is over", async || database.number(now).await > first).await;
     assert!(database.store().stats().await.unwrap().holder.is_some());
     assert_eq!(database.number("SELECT epoch FROM outbox_relay").await, 1);
     in_vain.stop().await;

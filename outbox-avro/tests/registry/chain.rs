@@ -76,8 +76,9 @@ async fn count(kafka: &KafkaConfig, topic: &TopicName) -> usize {
     let source = KafkaSource::new(kafka.clone(), group, vec![topic.clone()]).unwrap();
     use relaybox_core::{EventSource, Received};
     let mut count = 0;
+    // To join takes three seconds of these.
     while let Ok(Ok(Received::Batch { deliveries, .. })) =
-        tokio::time::timeout(Duration::from_secs(6), source.receive()).await
+        tokio::time::timeout(Duration::from_secs(15), source.receive()).await
     {
         count += deliveries.len();
     }

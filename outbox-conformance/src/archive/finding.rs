@@ -33,7 +33,7 @@ pub async fn an_event_is_found_by_id_by_aggregate_and_by_time<F: StoreFactory>(f
         let lease = archive.store.acquire().await;
         archive.publish_all(&lease, "a", &["1"]).await;
         let second = archive.publish(&lease, "b", "2").await.event.event_id;
-        tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+        tokio::time::sleep(archive.blur()).await;
         archive.publish_all(&lease, "a", &["3"]).await;
         let find = async |query: ArchiveQuery| names(&archive.find(&query).await);
 

@@ -53,12 +53,18 @@ impl<F: StoreFactory> Archived<'_, '_, F> {
         rows.remove(0)
     }
 
-    /// Publishes so many of them, each later than the one before by the store's clock.
+    /// Publishes so many of them, each later than the one before by the store's clock, and lets them be
+    /// of any age.
     pub(crate) async fn publish_all(&self, lease: &Lease, aggregate: &str, names: &[&str]) {
         for name in names {
             self.publish(lease, aggregate, name).await;
-            tokio::time::sleep(Duration::from_millis(3)).await;
+            tokio::time::sleep(self.blur()).await;
         }
+    }
+
+    /// Longer than the store's clock may take for one moment.
+    pub(crate) fn blur(&self) -> Duration {
+        self.store.factory.capabilities().clock_resolution * 2
     }
 }
 

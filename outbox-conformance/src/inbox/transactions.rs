@@ -136,7 +136,7 @@ pub async fn an_idle_transaction_is_ended_within_its_limit<F: InboxFactory>(fact
             return;
         }
         let event = EventId::new();
-        let limit = Duration::from_millis(300);
+        let limit = Duration::from_secs(3);
         let mut idle = ok("beginning", inbox.inbox.begin(limit).await);
         inbox.mark(&mut idle, &[event]).await;
         inbox.factory.add_effect(&mut idle).await;

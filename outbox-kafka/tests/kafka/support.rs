@@ -18,7 +18,7 @@ use relaybox_core::{
 use relaybox_kafka::{EmbeddedCluster, KafkaAdmin, KafkaBus, KafkaConfig, KafkaSource, TopicSpec};
 
 /// Longer than anything takes; a test that waits so long has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The value of a variable that `scripts/services up kafka` sets.
 pub(crate) fn server(variable: &str) -> Option<String> {

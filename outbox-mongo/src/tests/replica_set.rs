@@ -14,8 +14,8 @@ use mongodb::{
     bson::{Document, Timestamp, doc},
 };
 use relaybox_conformance::{
-    InboxFactory, StoreFactory, archive_promises, async_trait, inbox_promises, model_check,
-    store_promises,
+    InboxFactory, StoreCapabilities, StoreFactory, archive_promises, async_trait, inbox_promises,
+    model_check, store_promises,
 };
 use relaybox_core::{
     ArchiveQuery, ArchiveStore, CancellationToken, ConsumerName, DeadLetterQuery, DeadLetterStore,
@@ -62,6 +62,11 @@ impl StoreFactory for OnReplicaSet {
     type Database = Database;
     type Store = MongoOutbox;
     type Tx = MongoTx;
+
+    // Times are the server's timestamps, in seconds.
+    fn capabilities(&self) -> StoreCapabilities {
+        StoreCapabilities::new().clock_resolution(Duration::from_secs(1))
+    }
 
     async fn create(&self) -> Option<Database> {
         self.fresh().await

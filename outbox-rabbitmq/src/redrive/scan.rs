@@ -89,6 +89,9 @@ impl Scan {
             self.subscriptions += 1;
             self.held = 0;
         }
+        // The broker says that the queue is empty when all of it is on its way to us, so what it says
+        // counts only if nothing has come after that, either.
+        let mut was_empty = false;
         let message = loop {
             match tokio::time::timeout(SILENCE, self.consumer.next()).await {
                 Ok(Some(Ok(message))) => break message,
@@ -98,10 +101,10 @@ impl Scan {
                         .detail("the broker ended the subscription: was the queue deleted?"));
                 }
                 // Another run may have what we counted.
-                Err(_) if length(&self.connection, &self.dead_letters).await? == Some(0) => {
-                    return Ok(None);
+                Err(_) if was_empty => return Ok(None),
+                Err(_) => {
+                    was_empty = length(&self.connection, &self.dead_letters).await? == Some(0);
                 }
-                Err(_) => {}
             }
         };
         self.left -= 1;

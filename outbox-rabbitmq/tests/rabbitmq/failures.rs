@@ -81,7 +81,7 @@ async fn a_broker_that_never_confirms_is_given_up_on() {
         let proxy = Proxy::start(&broker.url).await;
         let bus = RabbitBus::builder(config(&proxy.url(&broker.url)))
             .exchange(exchange)
-            .confirm_timeout(Duration::from_millis(500))
+            .confirm_timeout(Duration::from_secs(5))
             .build()
             .unwrap();
         publish_numbers(&bus, "a", 0..1).await;

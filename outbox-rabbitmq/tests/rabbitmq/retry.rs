@@ -14,7 +14,7 @@ use relaybox_core::{Delivery, ErrorKind, EventSource, Offset, Partition};
 use relaybox_rabbitmq::RabbitSource;
 
 use crate::support::{
-    Broker, batch, drain, failure, name, names, on_broker, publish_numbers, within,
+    Broker, batch, drain, failure, name, names, on_broker, publish_numbers, until, within,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -31,14 +31,14 @@ async fn a_delivery_that_is_put_off_comes_back_later_with_its_count() {
             assert_eq!((&delivery.key, &delivery.headers), (&first.key, &first.headers));
             let began = Instant::now();
             let redelivery = source.redelivery().unwrap();
-            // 250 ms takes the level of 400 ms.
-            let delay = Duration::from_millis(250);
+            // 1 s takes the level of 1.6 s: long enough for what overtakes it.
+            let delay = Duration::from_secs(1);
             redelivery.deliver_later(delivery, &failure(), delay).await.unwrap();
             source.acknowledge(&partition, delivery.offset).await.unwrap();
             publish_numbers(&bus, "b", attempts..attempts + 1).await;
             assert_eq!(names(&drain(&source, 1).await), [attempts.to_string()], "it is overtaken");
             (partition, deliveries) = batch(&source).await;
-            assert!(began.elapsed() >= Duration::from_millis(400));
+            assert!(began.elapsed() >= Duration::from_millis(1_600));
         }
     })
     .await;
@@ -58,7 +58,12 @@ async fn a_delivery_that_is_put_off_survives_its_consumer() {
             source.acknowledge(&partition, deliveries[0].offset).await.unwrap();
             source.close().await.unwrap();
             drop(source);
-            assert_eq!(broker.length(queue.name().as_str()).await, 0);
+            // Put off, or back by now.
+            let waiting = format!("{}.retry.1600", queue.name());
+            until(async || {
+                broker.length(&waiting).await + broker.length(queue.name().as_str()).await == 1
+            })
+            .await;
             let again = drain(&broker.source(&queue), 1).await;
             assert_eq!((name(&again[0]), again[0].attempts), ("0".to_owned(), 1));
         }

@@ -108,7 +108,7 @@ impl SqliteOutbox {
         self.clean().elapsed()
     }
 
-    fn nothing_left(&self) {
+    pub(crate) fn nothing_left(&self) {
         *self.clean() = Instant::now();
     }
 

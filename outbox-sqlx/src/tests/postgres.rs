@@ -208,7 +208,7 @@ async fn the_server_ends_a_transaction_that_stands_idle() {
         let inbox = harness.inbox(Tables::default());
         let consumer = ConsumerName::new("notifications").unwrap();
         let id = EventId::new();
-        let mut paused = inbox.begin(Duration::from_millis(100)).await.unwrap();
+        let mut paused = inbox.begin(Duration::from_secs(2)).await.unwrap();
         inbox.mark(&mut paused, &consumer, &[id]).await.unwrap();
 
         // Its successor waits for the mark, and gets it.
@@ -231,7 +231,7 @@ async fn a_statement_that_waits_for_a_lock_ends_at_the_limit() {
         let mut holder = inbox.begin(LIMIT).await.unwrap();
         inbox.mark(&mut holder, &consumer, &[id]).await.unwrap();
 
-        let short = Duration::from_millis(100);
+        let short = Duration::from_secs(2);
         let mut tx = inbox.begin(short).await.unwrap();
         let since = std::time::Instant::now();
         let error = inbox.mark(&mut tx, &consumer, &[id]).await.unwrap_err();

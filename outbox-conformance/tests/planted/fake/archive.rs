@@ -79,7 +79,7 @@ impl Archived {
     }
 
     fn to_event(&self) -> ArchivedEvent {
-        let waited = TimeDelta::from_std(self.letter.since.elapsed() - self.since.elapsed());
+        let waited = TimeDelta::from_std(self.since.saturating_duration_since(self.letter.since));
         let envelope = super::database::decoded(&self.letter.envelope, self.letter.spoilt);
         let enqueued_at = self.at - waited.unwrap_or_default();
         ArchivedEvent::new(self.published.clone(), enqueued_at, self.at, envelope)

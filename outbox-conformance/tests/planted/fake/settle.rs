@@ -36,14 +36,14 @@ pub(super) async fn settle(
         }
     }
     if !later.is_empty() {
-        tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         let mut state = shared.lock();
         for (published, letter) in later {
             state.archive(shared, published, Some(letter));
         }
     }
     if shared.has(Bug::SettledByHalves) {
-        tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         shared.lock().move_letters(shared, settlement, &mut settled);
     }
     if shared.has(Bug::RowCountIgnored) {

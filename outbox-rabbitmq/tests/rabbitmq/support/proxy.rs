@@ -1,6 +1,9 @@
 //! A proxy before the broker, to be cut and to be made silent.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::SeqCst},
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -13,6 +16,8 @@ use tokio::{
 pub(crate) struct Proxy {
     port: u16,
     state: Arc<watch::Sender<State>>,
+    /// How many bytes of clients are still passed on.
+    left: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -33,7 +38,8 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = Arc::new(watch::channel(State::default()).0);
-        let changes = Arc::clone(&state);
+        let left = Arc::new(AtomicUsize::new(usize::MAX));
+        let (changes, allowed) = (Arc::clone(&state), Arc::clone(&left));
         let task = tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
@@ -41,10 +47,11 @@ impl Proxy {
                     continue;
                 }
                 let Ok(server) = TcpStream::connect(&server).await else { continue };
-                tokio::spawn(pass(client, server, changes.subscribe()));
+                let allowed = Arc::clone(&allowed);
+                tokio::spawn(pass(client, server, changes.subscribe(), allowed));
             }
         });
-        Self { port, state, task }
+        Self { port, state, left, task }
     }
 
     /// The same URL through the proxy.
@@ -55,6 +62,11 @@ impl Proxy {
     /// Cuts all connections; new ones are passed on.
     pub(crate) fn cut(&self) {
         self.state.send_modify(|state| state.generation += 1);
+    }
+
+    /// Passes so many more bytes of clients on, and then cuts all connections, for good.
+    pub(crate) fn cut_after(&self, bytes: usize) {
+        self.left.store(bytes, SeqCst);
     }
 
     /// Keeps back what the broker says, or no longer.
@@ -82,12 +94,28 @@ fn address(url: &str) -> &str {
     rest.split_once('/').map_or(rest, |(address, _)| address)
 }
 
-async fn pass(client: TcpStream, server: TcpStream, mut state: watch::Receiver<State>) {
+async fn pass(
+    client: TcpStream,
+    server: TcpStream,
+    mut state: watch::Receiver<State>,
+    left: Arc<AtomicUsize>,
+) {
     let generation = state.borrow().generation;
     let mut ending = state.clone();
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
-    let there = tokio::io::copy(&mut from_client, &mut to_server);
+    let there = async {
+        let mut buffer = vec![0; 4 * 1024];
+        loop {
+            let Ok(read @ 1..) = from_client.read(&mut buffer).await else { return };
+            let spend = |left: usize| left.checked_sub(read);
+            if left.fetch_update(SeqCst, SeqCst, spend).is_err()
+                || to_server.write_all(&buffer[..read]).await.is_err()
+            {
+                return;
+            }
+        }
+    };
     let back = async {
         let mut buffer = vec![0; 64 * 1024];
         loop {
@@ -101,7 +129,7 @@ async fn pass(client: TcpStream, server: TcpStream, mut state: watch::Receiver<S
     };
     // Dropping what is left closes both connections.
     tokio::select! {
-        _ = there => {}
+        () = there => {}
         () = back => {}
         _ = ending.wait_for(|state| state.generation != generation) => {}
     }

@@ -59,6 +59,8 @@ pub(super) struct PgReader {
     /// The aggregate types that the last read left where they are.
     held_back: Vec<AggregateType>,
     next_sweep: Instant,
+    /// What the last one took.
+    last_sweep: Duration,
     /// When to look through many dead letters again. A poison event with a long tail must not make
     /// every read of the outbox slow.
     next_look: Instant,
@@ -95,6 +97,7 @@ impl PgReader {
             durable: Durable::default(),
             held_back: Vec::new(),
             next_sweep: now,
+            last_sweep: Duration::ZERO,
             next_look: now,
             plan: Plan::new(now),
             empty_reads: 0,
@@ -256,8 +259,10 @@ impl OutboxReader for PgReader {
             self.next_look = began + LOOK_EVERY;
         }
         if sweeps && page.covered.saturating_add(1) >= self.next {
+            // One that was slow by chance says nothing of the next.
             let took = began.elapsed();
-            self.next_sweep = began + SWEEP_EVERY.max(took * SWEEP_SHARE);
+            let usual = took.min(std::mem::replace(&mut self.last_sweep, took));
+            self.next_sweep = began + SWEEP_EVERY.max(usual * SWEEP_SHARE);
         }
         self.advance(&page, &status, sweeps);
         let is_empty = page.seen.is_empty() && page.reads.is_empty();
