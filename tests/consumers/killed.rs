@@ -101,5 +101,11 @@ async fn effects_without_marks_are_found_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn effects_that_were_acknowledged_before_their_commit_are_found_out() {
-    assert!(!found(Planted::Hasty, 3).await.is_empty());
+    // A kill may come when all that is acknowledged is committed.
+    for _ in 0..3 {
+        if !found(Planted::Hasty, 1).await.is_empty() {
+            return;
+        }
+    }
+    panic!("three kills, and nothing was lost");
 }
