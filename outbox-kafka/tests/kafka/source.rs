@@ -109,8 +109,8 @@ on_both!(a_released_batch_comes_again_before_anything_behind_it, async |cluster:
 on_both!(
     after_half_a_batch_was_acknowledged_and_the_rest_released_the_next_begins_with_the_rest,
     async |cluster: Cluster| {
-        let (topic, bus) = (cluster.topic(1).await, cluster.bus());
-        publish_together(&bus, &topic, 10).await;
+        let topic = cluster.topic(1).await;
+        publish_together(&cluster, &topic, 10).await;
         let source = source(&cluster, &topic);
         let (partition, deliveries) = batch(&source).await;
         assert_eq!(deliveries.len(), 10);
@@ -365,8 +365,8 @@ async fn a_topic_without_room_for_a_dead_letter_topic_is_refused() {
 }
 
 on_both!(the_rest_of_a_batch_stays_out_until_it_is_acknowledged_too, async |cluster: Cluster| {
-    let (topic, bus) = (cluster.topic(1).await, cluster.bus());
-    publish_together(&bus, &topic, 20).await;
+    let topic = cluster.topic(1).await;
+    publish_together(&cluster, &topic, 20).await;
     let source = KafkaSource::builder(cluster.config(), unique_group(), vec![topic.clone()])
         .max_batch(10)
         .build()

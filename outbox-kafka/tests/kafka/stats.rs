@@ -36,7 +36,7 @@ fn failure() -> Failure {
 }
 
 on_both!(the_lag_is_what_was_not_acknowledged, async |cluster: Cluster| {
-    let (topic, bus) = (cluster.topic(3).await, cluster.bus());
+    let (topic, bus) = (cluster.topic(3).await, cluster.patient_bus());
     let all = (0..10).flat_map(|n| (0..20).map(move |key| (key, n)));
     let records = all.map(|(key, n)| record(&topic, &format!("k{key}"), n.to_string())).collect();
     assert!(bus.publish(records).await.iter().all(Result::is_ok));

@@ -69,6 +69,12 @@ impl Cluster {
         KafkaBus::new(self.config()).unwrap()
     }
 
+    /// A bus that waits for whatever else comes: what is published at once is one batch, however long
+    /// the hand-over takes.
+    pub(crate) fn patient_bus(&self) -> KafkaBus {
+        KafkaBus::new(self.config().linger(Duration::from_millis(300))).unwrap()
+    }
+
     /// Makes a topic that nobody else has.
     pub(crate) async fn topic(&self, partitions: i32) -> TopicName {
         let topic = unique_topic();
@@ -159,9 +165,9 @@ pub(crate) async fn publish_numbers(
 
 /// Publishes the numbers below `to`, each with a key of its own: none waits for the first of its key, so
 /// they come in one batch.
-pub(crate) async fn publish_together(bus: &KafkaBus, topic: &TopicName, to: u32) {
+pub(crate) async fn publish_together(cluster: &Cluster, topic: &TopicName, to: u32) {
     let records = (0..to).map(|n| record(topic, &format!("k{n}"), n.to_string())).collect();
-    for result in bus.publish(records).await {
+    for result in cluster.patient_bus().publish(records).await {
         result.unwrap();
     }
 }
