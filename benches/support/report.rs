@@ -88,8 +88,10 @@ impl Line {
             object.insert((*name).into(), json!(figures));
         }
         if object["ratio"].is_null() {
-            // Of a row that compares something else than rates, the first figure that has a bar.
-            let first = self.figures.iter().find(|(_, _, bar)| bar.is_some());
+            // Of a row that compares something else than rates, the first figure that has a bar and is one.
+            let is_ratio = |name: &str| name.contains("ratio") || name.contains("_to_");
+            let mut barred = self.figures.iter().filter(|(_, _, bar)| bar.is_some());
+            let first = barred.find(|(name, _, _)| is_ratio(name));
             object.insert("ratio".into(), json!(first.map(|(_, figure, _)| figure)));
         }
         let bars = self.figures.iter().filter_map(|(name, figure, bar)| {

@@ -71,13 +71,20 @@ pub struct StoreCapabilities {
     /// What its times are rounded to: what was published within so long of each other may have one time,
     /// and be purged so much later than it could be.
     pub clock_resolution: Duration,
+    /// Its readers remember how far they came, and count what they find behind that place:
+    /// [`OutboxReader::overlooked`](relaybox_core::OutboxReader::overlooked).
+    pub counts_overlooked: bool,
 }
 
 impl StoreCapabilities {
     /// A store that takes any number of transactions at once.
     #[must_use]
     pub fn new() -> Self {
-        Self { single_writer: false, clock_resolution: Duration::from_millis(1) }
+        Self {
+            single_writer: false,
+            clock_resolution: Duration::from_millis(1),
+            counts_overlooked: false,
+        }
     }
 
     /// A store that takes one at a time.
@@ -91,6 +98,13 @@ impl StoreCapabilities {
     #[must_use]
     pub fn clock_resolution(mut self, resolution: Duration) -> Self {
         self.clock_resolution = resolution;
+        self
+    }
+
+    /// A store whose readers remember how far they came. Without it they must have overlooked nothing.
+    #[must_use]
+    pub fn counts_overlooked(mut self) -> Self {
+        self.counts_overlooked = true;
         self
     }
 }

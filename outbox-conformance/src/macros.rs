@@ -47,6 +47,7 @@ macro_rules! for_each_store_promise {
                 a_settlement_says_what_it_found_and_moves_it,
                 settling_again_changes_nothing_and_the_count_tells,
                 settling_a_redriven_event_again_changes_nothing,
+                a_settlement_of_another_event_finds_nothing_in_its_place,
                 a_settlement_is_all_or_none,
                 nothing_leaves_but_by_a_settlement_or_a_discard,
                 a_large_settlement_is_one;
@@ -87,6 +88,7 @@ macro_rules! for_each_archive_promise {
         $($callback)+! { $($given)*
             moving:
                 what_is_published_is_archived_with_its_place_and_its_times,
+                what_is_archived_has_the_time_of_its_settlement,
                 nothing_else_is_archived,
                 a_redriven_event_is_archived_once_it_is_published,
                 settling_again_archives_nothing_twice,
@@ -98,7 +100,8 @@ macro_rules! for_each_archive_promise {
             purging:
                 a_purge_is_bounded_and_takes_the_oldest,
                 a_purge_spares_the_young,
-                a_purge_leaves_what_waits;
+                a_purge_leaves_what_waits,
+                nothing_but_a_purge_removes_what_is_archived;
         }
     };
 }

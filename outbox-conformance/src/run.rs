@@ -27,6 +27,18 @@ pub(crate) async fn bounded(promise: impl Future<Output = ()>) -> std::thread::R
     AssertUnwindSafe(limited).catch_unwind().await
 }
 
+/// Says that a promise is not tested: a capability or a hook of the factory is missing.
+pub(crate) fn passed_over(promise: &str, why: &str) {
+    eprintln!("PASSED OVER: {promise}: {why}");
+}
+
+/// The module and name of the function that this closure is the body of.
+pub(crate) fn name_of<P>(_: &P) -> &'static str {
+    let path = std::any::type_name::<P>();
+    let end = path.find(['<', '{']).unwrap_or(path.len());
+    path[..end].trim_start_matches("relaybox_conformance::").trim_end_matches("::")
+}
+
 /// Panics, saying what was promised and what was seen, unless they are the same.
 #[track_caller]
 pub(crate) fn same<T: PartialEq + Debug + ?Sized>(promise: &str, seen: &T, promised: &T) {
@@ -57,5 +69,19 @@ async fn within(limit: Duration, promise: &str, mut look: impl AsyncFnMut() -> b
         );
         looks += 1;
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name_of;
+
+    fn a_promise_of<F>(_: F) -> &'static str {
+        name_of(&async || {})
+    }
+
+    #[test]
+    fn a_promise_is_named_as_its_function() {
+        assert_eq!(a_promise_of(0), "run::tests::a_promise_of");
     }
 }

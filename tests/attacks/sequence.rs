@@ -94,6 +94,33 @@ async fn a_sequence_that_starts_again_makes_events_late_at_most() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sequence_that_starts_again_under_events_in_flight_loses_nothing() {
+    let Some(database) = database().await else { return };
+    // As many as are in flight, and fewer: what is settled has the numbers of some, of all, or of no others.
+    for others in [30, 12, 0] {
+        let mut reading = Reading::open(&database).await;
+        run(&database, "TRUNCATE outbox_events RESTART IDENTITY").await;
+        for _ in 0..30 {
+            database.change("thing").await;
+        }
+        while !reading.read(10).await.is_empty() {}
+        run(&database, "TRUNCATE outbox_events RESTART IDENTITY").await;
+        for _ in 0..others {
+            database.change("other").await;
+        }
+        // Of the events that were given, not of those that have their numbers now.
+        assert_eq!(reading.settle_what_is_left().await, 0);
+        assert_eq!(database.backlog().await, others);
+        for _ in 0..others {
+            assert_eq!(reading.read_after_restart(1).await, ["other"]);
+        }
+        reading.close().await;
+        assert_eq!(database.backlog().await, 0);
+    }
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn events_below_where_the_sequence_was_are_late_and_in_order() {
     let Some(database) = database().await else { return };
     run(&database, "ALTER TABLE outbox_events ALTER COLUMN seq RESTART WITH 1000000").await;

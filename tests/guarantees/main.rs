@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod archive;
 mod bounded_memory;
 mod effects;
 mod lease;
@@ -14,6 +15,7 @@ mod spine;
 mod strangers;
 mod takeover;
 mod unreachable;
+mod withdrawals;
 
 use std::time::Duration;
 

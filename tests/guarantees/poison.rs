@@ -1,8 +1,14 @@
 //! 5. One poison event holds back its own aggregate at most, never the outbox.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    ops::RangeInclusive,
+    sync::{Arc, Mutex},
+};
 
-use relaybox::{DeadLetterQuery, DeadLetterStore, DomainEvent, ErrorKind, OutboxStore};
+use relaybox::{
+    AggregateId, DeadLetterQuery, DeadLetterState, DeadLetterStore, DomainEvent, ErrorKind,
+    OutboxStore, Successors,
+};
 use relaybox_tests::{Database, Topic, per_key, servers, until};
 use serde::Serialize;
 
@@ -83,6 +89,62 @@ async fn a_record_the_broker_refuses_parks_its_own_aggregate_only_and_redrive_ke
     .await;
     relay.stop().await;
     assert_eq!(per_key(&topic.envelopes().await)["sick"], (1..=120).collect::<Vec<_>>());
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn discarding_a_dead_letter_releases_or_removes_what_is_parked_behind_it_and_nothing_else() {
+    let Some((postgres, kafka)) = servers() else { return };
+    let database = Database::create(&postgres).await;
+    let topic = Topic::create(&kafka, &[("max.message.bytes", "20000")]).await;
+    let store = database.store();
+    let is_too_large = |key, n| matches!((key, n), ("freed" | "cut", 10) | ("freed", 20));
+    let write = async |numbers: RangeInclusive<i64>| {
+        let mut tx = database.pool.begin().await.unwrap();
+        for n in numbers {
+            for key in ["freed", "cut", "healthy"] {
+                let bulk = if is_too_large(key, n) { noise(60_000) } else { String::new() };
+                let event = Bulky { id: key.to_owned(), n, bulk };
+                database.outbox().enqueue(&mut tx, &event).await.unwrap();
+            }
+        }
+        tx.commit().await.unwrap();
+    };
+    let discard = async |key: &'static str, successors| {
+        let mut query = DeadLetterQuery::all();
+        query.aggregate_id = Some(AggregateId::new(key).unwrap());
+        let head = store.dead_letters(&query.limit(1)).await.unwrap().remove(0);
+        assert_eq!(head.state, DeadLetterState::Dead);
+        store.discard(&DeadLetterQuery::event(head.event_id), successors).await.unwrap()
+    };
+    let settled = async |dead, parked| {
+        until("what is left to wait", async || {
+            let stats = store.stats().await.unwrap();
+            (stats.dead_letters, stats.parked, stats.backlog) == (dead, parked, 0)
+        })
+        .await;
+        per_key(&topic.envelopes().await)
+    };
+    let numbers =
+        |ranges: &[RangeInclusive<i64>]| -> Vec<i64> { ranges.iter().cloned().flatten().collect() };
+
+    let relay = Running::relay(relay(&database, &topic));
+    write(1..=30).await;
+    settled(2, 40).await;
+    assert_eq!(discard("freed", Successors::Release).await, 1);
+    let found = settled(2, 30).await;
+    assert_eq!(found["freed"], numbers(&[1..=9, 11..=19]), "up to the next that is refused");
+    assert_eq!(found["cut"], numbers(&[1..=9]));
+    assert_eq!(discard("cut", Successors::Discard).await, 21);
+    settled(1, 10).await;
+    assert_eq!(discard("freed", Successors::Release).await, 1);
+    settled(0, 0).await;
+    write(31..=40).await;
+    let found = settled(0, 0).await;
+    relay.stop().await;
+    assert_eq!(found["freed"], numbers(&[1..=9, 11..=19, 21..=40]));
+    assert_eq!(found["cut"], numbers(&[1..=9, 31..=40]));
+    assert_eq!(found["healthy"], numbers(&[1..=40]));
     database.drop().await;
 }
 

@@ -8,9 +8,10 @@ use std::{
     time::Duration,
 };
 
-use relaybox::{Relay, RelayBuilder, kafka::KafkaBus, postgres::PgOutbox};
+use relaybox::Relay;
 use relaybox_tests::{
-    Database, KafkaServer, PostgresServer, Running, Topic, Writers, quick, servers, share, until,
+    Database, KafkaServer, PostgresServer, Process, RelayOptions, Running, Topic, Writers, quick,
+    servers, share, until,
 };
 
 use crate::{drained, relay};
@@ -29,14 +30,17 @@ async fn an_immediate_restart_of_postgres_under_load_loses_nothing_and_keeps_the
     let database = Database::create(&postgres.url()).await;
     let topic = Topic::create(&kafka, &[]).await;
     let errors = Arc::new(AtomicU32::new(0));
-    let relay = |errors: &Arc<AtomicU32>| -> RelayBuilder<PgOutbox, KafkaBus> {
-        let errors = Arc::clone(errors);
-        relay(&database, &topic).on_error(move |notice| {
-            assert!(notice.error.is_infrastructure(), "{:?}", notice.error);
-            errors.fetch_add(1, Ordering::Relaxed);
-        })
-    };
-    let relays = [Running::relay(relay(&errors)), Running::relay(relay(&errors))];
+    let lease_ttl = Duration::from_secs(2);
+    let options = RelayOptions { lease_ttl, ..RelayOptions::default() };
+    let mut process =
+        Process::relay(env!("CARGO_BIN_EXE_relay-process"), &database, &topic, options);
+    process.until("WORKING");
+    // One here stands by, and tells what it notices.
+    let told = Arc::clone(&errors);
+    let relay = Running::relay(relay(&database, &topic).on_error(move |notice| {
+        assert!(notice.error.is_infrastructure(), "{:?}", notice.error);
+        told.fetch_add(1, Ordering::Relaxed);
+    }));
     let writers = Writers::start(&database.pool, 6, Duration::ZERO);
     for _ in 0..share(15) {
         more_changes(&database, fastrand::i64(150..300)).await;
@@ -45,9 +49,9 @@ async fn an_immediate_restart_of_postgres_under_load_loses_nothing_and_keeps_the
     more_changes(&database, 150).await;
     let known = writers.stop().await;
     drained(&database).await;
-    for relay in relays {
-        relay.stop().await;
-    }
+    process.signal("TERM");
+    assert!(process.wait(), "no restart ended it");
+    relay.stop().await;
     let changes: i64 = database.changes().await.values().sum();
     println!("{changes} changes, of which the writers know {known}; {errors:?} errors told");
     assert!(u64::try_from(changes).unwrap() >= known, "what was confirmed is gone");

@@ -15,7 +15,7 @@ use rdkafka::{
     topic_partition_list::TopicPartitionListElem,
 };
 use relaybox::{
-    AggregateType, Envelope, TopicMap, TopicName, cloudevents,
+    AggregateType, Envelope, EventId, TopicMap, TopicName, cloudevents,
     kafka::{KafkaAdmin, KafkaBus, KafkaConfig, TopicSpec},
 };
 use uuid::Uuid;
@@ -116,14 +116,15 @@ impl Topic {
 
     /// All events on it now, partition by partition, in order.
     pub async fn envelopes(&self) -> Vec<Envelope> {
-        let envelope = |message: &BorrowedMessage<'_>| {
-            let headers = message.headers().unwrap();
-            let headers =
-                headers.iter().map(|header| (header.key, header.value.unwrap_or_default()));
-            let value = message.payload().unwrap().to_vec().into();
-            cloudevents::parse(message.key(), headers, value).unwrap()
-        };
         self.read(self.name.clone(), self.partitions, envelope).await
+    }
+
+    /// Which event each record on it now carries, and its partition and offset.
+    pub async fn places(&self) -> Vec<(EventId, i32, i64)> {
+        let place = |message: &BorrowedMessage<'_>| {
+            (envelope(message).event_id, message.partition(), message.offset())
+        };
+        self.read(self.name.clone(), self.partitions, place).await
     }
 
     /// All records on its dead-letter topic now.
@@ -199,6 +200,13 @@ impl Topic {
         })
         .await
     }
+}
+
+fn envelope(message: &BorrowedMessage<'_>) -> Envelope {
+    let headers = message.headers().unwrap();
+    let headers = headers.iter().map(|header| (header.key, header.value.unwrap_or_default()));
+    let value = message.payload().unwrap().to_vec().into();
+    cloudevents::parse(message.key(), headers, value).unwrap()
 }
 
 fn lags(consumer: &BaseConsumer, topic: &str, partitions: i32) -> KafkaResult<Vec<i64>> {

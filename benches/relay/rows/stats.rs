@@ -9,7 +9,7 @@ use crate::support::{
     POSTGRES_KAFKA,
     database::{Database, sync},
     figures::{median, rate},
-    report::Line,
+    report::{Bar, Line},
 };
 
 /// How often each is asked; both are short.
@@ -28,7 +28,7 @@ pub(super) async fn measure(bench: &Bench) {
     for (row, (ours, bare)) in [("stats", loaded), ("stats-vacuumed", vacuumed)] {
         Line::new(row, POSTGRES_KAFKA, events)
             .rates(rate(events, ours), rate(events, bare))
-            .figure("ratio", bare / ours)
+            .bar("ratio", bare / ours, Bar::AtLeast(0.5))
             .figure("stats_ms", ours * 1e3)
             .figure("count_ms", bare * 1e3)
             .print(bench.options.json);

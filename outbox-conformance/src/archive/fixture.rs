@@ -10,6 +10,7 @@ use relaybox_core::{
 use crate::{
     StoreFactory,
     events::{name, published, refs, topic},
+    run::{name_of, passed_over},
     store::{Fixture, ok, on_store},
 };
 
@@ -24,8 +25,11 @@ pub(crate) async fn on_archive<F: StoreFactory>(
     factory: &F,
     promise: impl AsyncFnOnce(&Archived<'_, '_, F>),
 ) {
+    let name = name_of(&promise);
     on_store(factory, async |store: &Fixture<'_, F>| {
-        let Some(archive) = factory.archive(&store.database) else { return };
+        let Some(archive) = factory.archive(&store.database) else {
+            return passed_over(name, "the factory names no archive");
+        };
         promise(&Archived { store, archive }).await;
     })
     .await;

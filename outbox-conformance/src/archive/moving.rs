@@ -50,6 +50,36 @@ pub async fn what_is_published_is_archived_with_its_place_and_its_times<F: Store
     .await;
 }
 
+/// Neither that of its writing nor that of an event that was settled before or after it.
+pub async fn what_is_archived_has_the_time_of_its_settlement<F: StoreFactory>(factory: &F) {
+    on_archive(factory, async |archive: &Archived<'_, '_, F>| {
+        let store = archive.store;
+        store.enqueue("a", &["1"]).await;
+        store.enqueue("a", &["2"]).await;
+        let lease = store.acquire().await;
+        let rows = refs(&store.all().await);
+        for row in &rows {
+            tokio::time::sleep(archive.blur()).await;
+            store.settle(&lease, &published(&[*row])).await;
+        }
+        let mut archived = archive.find(&ArchiveQuery::latest()).await;
+        archived.sort_by_key(|event| event.position);
+        same("each is archived once", &archived.len(), &rows.len());
+        let [first, second] = [0, 1].map(|at| (archived[at].enqueued_at, archived[at].published_at));
+        let enqueued = first.0.max(second.0);
+        assert!(
+            enqueued < first.1 && first.1 < second.1,
+            "both are enqueued, then the first is published, then the second\n      seen: enqueued at \
+             {} and {}, published at {} and {}",
+            first.0,
+            second.0,
+            first.1,
+            second.1
+        );
+    })
+    .await;
+}
+
 /// What waits, was given up on or parked was not published; nobody has it.
 pub async fn nothing_else_is_archived<F: StoreFactory>(factory: &F) {
     on_archive(factory, async |archive: &Archived<'_, '_, F>| {

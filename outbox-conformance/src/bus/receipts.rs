@@ -11,7 +11,7 @@ use crate::{BusFactory, EventBus, run::same};
 pub async fn a_receipt_says_where_the_record_is<F: BusFactory>(factory: &F) {
     on_bus(factory, async |bus: &Fixture<'_, F>| {
         if !bus.factory.capabilities().numbers_records {
-            return;
+            return bus.passed_over("the broker numbers no records");
         }
         let calls: Vec<_> = (0..5)
             .map(|call| {
@@ -33,7 +33,7 @@ pub async fn a_receipt_says_where_the_record_is<F: BusFactory>(factory: &F) {
             .await
             .into_iter()
             .map(|(place, record)| {
-                (place, record.envelope().expect("only events were published").event_id)
+                (place, crate::store::ok("reading a record", record.envelope()).event_id)
             })
             .collect();
         same("all records are on the topic", &places.len(), &receipts.len());

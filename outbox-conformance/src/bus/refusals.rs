@@ -7,14 +7,14 @@ use relaybox_core::Retry;
 use super::{Fixture, on_bus};
 use crate::{
     BusFactory,
-    bus::fixture::{is_refusal, kinds},
+    bus::fixture::{NOTHING_REFUSED, is_refusal, kinds},
     run::same,
 };
 
 /// A record that is refused when it is alone is at fault itself, and would be again.
 pub async fn a_refused_record_is_refused_alone<F: BusFactory>(factory: &F) {
     on_bus(factory, async |bus: &Fixture<'_, F>| {
-        let Some(refused) = bus.refused("a") else { return };
+        let Some(refused) = bus.refused("a") else { return bus.passed_over(NOTHING_REFUSED) };
         for _ in 0..2 {
             let results = bus.publish(vec![refused.clone()]).await;
             same("one result", &results.len(), &1);
@@ -35,7 +35,7 @@ pub async fn a_refused_record_is_refused_alone<F: BusFactory>(factory: &F) {
 /// Whatever was refused beside a record that is at fault is accepted without it.
 pub async fn neighbours_of_a_refused_record_are_accepted_alone<F: BusFactory>(factory: &F) {
     on_bus(factory, async |bus: &Fixture<'_, F>| {
-        let Some(refused) = bus.refused("a") else { return };
+        let Some(refused) = bus.refused("a") else { return bus.passed_over(NOTHING_REFUSED) };
         let neighbours = bus.numbers("a", 0..6);
         let mut records = neighbours.clone();
         records.insert(2, refused.clone());

@@ -1,18 +1,26 @@
 //! An inbox of a promise's own, and what is done with one again and again.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use relaybox_core::{
     ConsumerName, ErrorKind, EventId, Failure, GivenUpAt, Mark, Offset, Partition, TopicName,
 };
 
-use crate::{InboxFactory, ProcessedEventStore, run::bounded, store::ok};
+use crate::{
+    InboxFactory, ProcessedEventStore,
+    run::{bounded, name_of, passed_over},
+    store::ok,
+};
 
 /// Longer than any transaction here takes.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// One inbox under test.
 pub(crate) struct Fixture<'a, F: InboxFactory> {
+    promise: &'static str,
     pub(crate) factory: &'a F,
     pub(crate) database: F::Database,
     pub(crate) inbox: F::Inbox,
@@ -24,7 +32,8 @@ pub(crate) async fn on_inbox<F: InboxFactory>(
     promise: impl AsyncFnOnce(&Fixture<'_, F>),
 ) {
     let Some(database) = factory.create().await else { return };
-    let fixture = Fixture { factory, inbox: factory.inbox(&database), database };
+    let fixture =
+        Fixture { promise: name_of(&promise), factory, inbox: factory.inbox(&database), database };
     let result = bounded(promise(&fixture)).await;
     factory.destroy(fixture.database).await;
     if let Err(broken) = result {
@@ -33,6 +42,11 @@ pub(crate) async fn on_inbox<F: InboxFactory>(
 }
 
 impl<F: InboxFactory> Fixture<'_, F> {
+    /// Says that the promise is not tested, and why.
+    pub(crate) fn passed_over(&self, why: &str) {
+        passed_over(self.promise, why);
+    }
+
     pub(crate) async fn begin(&self) -> F::Tx {
         ok("beginning a transaction", self.inbox.begin(LIMIT).await)
     }
@@ -96,8 +110,11 @@ pub(crate) fn other_consumer() -> ConsumerName {
     ConsumerName::new("billing").expect("valid")
 }
 
+/// A partition in an assignment of its own: nothing that is noted of a partition ends with one.
 pub(crate) fn partition(number: i32) -> Partition {
-    Partition::new(TopicName::new("thing-events.v1").expect("valid"), number, 1)
+    static GENERATION: AtomicU64 = AtomicU64::new(0);
+    let generation = GENERATION.fetch_add(1, Ordering::Relaxed);
+    Partition::new(TopicName::new("thing-events.v1").expect("valid"), number, generation)
 }
 
 pub(crate) fn failure(consumer: &ConsumerName) -> Failure {

@@ -1,6 +1,8 @@
 //! Starts and attempts: what the next process is told of the one that died.
+//!
+//! Each call is made in an assignment of its own.
 
-use relaybox_core::{ConsumerName, Offset, Partition};
+use relaybox_core::{ConsumerName, Offset};
 
 use super::{Fixture, on_inbox};
 use crate::{
@@ -16,8 +18,7 @@ pub async fn a_start_after_a_crash_is_counted<F: InboxFactory>(factory: &F) {
         for promised in 1..=4 {
             // Another process, and another assignment of the same partition.
             let process = inbox.factory.inbox(&inbox.database);
-            let assigned = Partition::new(partition(2).topic, 2, u64::from(promised));
-            let seen = process.started(&consumer(), &assigned, 7).await;
+            let seen = process.started(&consumer(), &partition(2), 7).await;
             same("how often it began there", &ok("noting a start", seen), &promised);
         }
         let other = inbox.inbox.started(&other_consumer(), &partition(2), 7).await;

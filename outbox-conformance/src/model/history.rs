@@ -44,7 +44,10 @@ pub enum Step {
     /// The relay dies, and starts anew under the same lease.
     Crash,
     /// The lease goes to another relay; the loser tries to settle, to renew and to release.
-    Takeover,
+    Takeover {
+        /// It was let run out, not released.
+        expired: bool,
+    },
     /// An operator redrives dead letters.
     Redrive(Which),
     /// An operator discards dead letters, and their successors or not.
@@ -99,7 +102,7 @@ impl<const SINGLE_WRITER: bool> ReferenceStateMachine for Histories<SINGLE_WRITE
             steps.extend([
                 (3, Just(Step::Fail).boxed()),
                 (4, any::<bool>().prop_map(|lost_reply| Step::Settle { lost_reply }).boxed()),
-                (1, Just(Step::Takeover).boxed()),
+                (1, any::<bool>().prop_map(|expired| Step::Takeover { expired }).boxed()),
                 (2, which().prop_map(Step::Redrive).boxed()),
                 (1, (which(), any::<bool>()).prop_map(|(w, all)| Step::Discard(w, all)).boxed()),
                 (1, (1..5_u32).prop_map(Step::Purge).boxed()),

@@ -5,6 +5,8 @@
 //! After each step the store must say what the model says. A history that doesn't is shrunk to a short
 //! one, which the failure shows.
 
+mod archive;
+mod checked;
 mod history;
 mod plain;
 mod walk;

@@ -16,10 +16,8 @@ pub(super) struct Plain {
     pub(super) events: BTreeMap<Number, Event>,
     /// What the reader gave and was not told to forget, in the order of giving.
     pub(super) in_flight: Vec<Given>,
-    /// Settled as published.
-    pub(super) published: BTreeSet<Number>,
-    /// How many of these were purged.
-    pub(super) purged: usize,
+    /// Settled as published, and not purged.
+    pub(super) archive: BTreeSet<Number>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -109,7 +107,7 @@ impl Plain {
                 given_up += 1;
             } else if given.acknowledged {
                 self.events.remove(&given.number);
-                self.published.insert(given.number);
+                self.archive.insert(given.number);
                 published += 1;
             } else if given.parked {
                 event.place = Place::Parked;
@@ -117,18 +115,6 @@ impl Plain {
             }
         }
         Settled::new(published, parked, given_up)
-    }
-
-    /// How many are in the archive.
-    pub(super) fn archived(&self) -> usize {
-        self.published.len() - self.purged
-    }
-
-    /// Purges; gives how many.
-    pub(super) fn purge(&mut self, limit: u32) -> u64 {
-        let gone = self.archived().min(limit as usize);
-        self.purged += gone;
-        gone as u64
     }
 
     /// The dead and the parked, by aggregate and original order.

@@ -6,11 +6,14 @@ use std::{
 };
 
 use relaybox_core::{
-    ArchiveQuery, ArchiveStore, DeadLetterQuery, DeadLetterState, Error, ErrorKind, EventId,
-    EventRef, Lease, Origin, OutboxRow, Result as StoreResult, Settled, Settlement, error_chain,
+    Acquired, ArchiveStore, DeadLetterQuery, DeadLetterState, Error, ErrorKind, EventId, EventRef,
+    Lease, Origin, OutboxRow, Settled, Settlement,
 };
+use tokio::time::Instant;
 
 use super::{
+    archive,
+    checked::{Checked, done, same},
     history::{AGGREGATES, SLOTS, Step, Which, successors},
     plain::{Event, Given, Number, Place, Plain},
 };
@@ -21,7 +24,8 @@ use crate::{
     store::{Reader, TTL, read_up_to},
 };
 
-type Checked = Result<(), String>;
+/// Longer than any store's clock takes to see that a lease of a millisecond has run out.
+const EXPIRY: Duration = Duration::from_secs(10);
 
 /// What is written and not committed.
 type Written = Vec<(Number, u8)>;
@@ -78,7 +82,7 @@ pub(super) async fn walk<F: StoreFactory>(
 impl<'a, F: StoreFactory> Walk<'a, F> {
     async fn begin(factory: &'a F, database: &'a F::Database) -> Result<Self, String> {
         let store = factory.store(database);
-        let lease = acquire(&store).await?;
+        let lease = acquire(&store, false).await?;
         let reader = done("open a reader", store.reader().await)?;
         Ok(Self {
             factory,
@@ -129,7 +133,7 @@ impl<'a, F: StoreFactory> Walk<'a, F> {
                 Ok(())
             }
             Step::Crash => self.start_over().await,
-            Step::Takeover => self.take_over().await,
+            Step::Takeover { expired } => self.take_over(*expired).await,
             Step::Redrive(which) => {
                 let query = self.query(which);
                 let seen = done("redrive", self.store.redrive(&query).await)?;
@@ -144,8 +148,10 @@ impl<'a, F: StoreFactory> Walk<'a, F> {
             }
             Step::Purge(limit) => {
                 let Some(archive) = &self.archive else { return Ok(()) };
-                let purged = archive.purge_archive(Duration::ZERO, *limit).await;
-                same("purged", &done("purge", purged)?, &self.plain.purge(*limit))
+                for id in archive::purge(archive.as_ref(), *limit).await? {
+                    self.plain.archive.remove(&self.numbers[&id]);
+                }
+                Ok(())
             }
         }
     }
@@ -176,16 +182,16 @@ impl<'a, F: StoreFactory> Walk<'a, F> {
         let count: usize = readable.iter().map(Vec::len).sum();
         let mut rows = read_up_to(&mut self.reader, limit).await;
         // A reader may look for some of it now and then only.
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-        while rows.is_empty() && count > 0 && tokio::time::Instant::now() < deadline {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while rows.is_empty() && count > 0 && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(20)).await;
             rows = read_up_to(&mut self.reader, limit).await;
         }
         if rows.is_empty() && count > 0 {
-            return Err(format!("a read gives nothing\n  promised: some of {readable:?}"));
+            return Err(format!("a read\n  promised: some of {readable:?}\n      seen: nothing"));
         }
         if rows.len() > limit {
-            return Err(format!("a read of at most {limit} gives {}", rows.len()));
+            return Err(format!("a read of at most {limit}\n      seen: {}", rows.len()));
         }
         for (origin, readable) in [Origin::DeadLetter, Origin::Outbox].iter().zip(&readable) {
             let given: Vec<_> = rows
@@ -265,10 +271,14 @@ impl<'a, F: StoreFactory> Walk<'a, F> {
         Ok(())
     }
 
-    async fn take_over(&mut self) -> Checked {
+    async fn take_over(&mut self, expired: bool) -> Checked {
         let settlement = self.settlement(None);
-        done("release", self.store.release(&self.lease).await)?;
-        let loser = std::mem::replace(&mut self.lease, acquire(&self.store).await?);
+        if expired {
+            done("renew", self.store.renew(&self.lease, Duration::from_millis(1)).await)?;
+        } else {
+            done("release", self.store.release(&self.lease).await)?;
+        }
+        let loser = std::mem::replace(&mut self.lease, acquire(&self.store, expired).await?);
         if self.lease.epoch <= loser.epoch {
             return Err(format!(
                 "epochs grow\n      seen: {} after {}",
@@ -332,23 +342,10 @@ impl<'a, F: StoreFactory> Walk<'a, F> {
     /// What was settled as published is in the archive until it is purged, and nowhere else.
     async fn compare_archive(&self) -> Checked {
         let Some(archive) = &self.archive else { return Ok(()) };
-        let archived =
-            done("look into the archive", archive.archived(&ArchiveQuery::latest()).await)?;
-        let seen: BTreeSet<_> =
-            archived.iter().map(|event| self.numbers.get(&event.event_id).copied()).collect();
-        same(
-            "archived",
-            &(archived.len(), seen.len()),
-            &(self.plain.archived(), self.plain.archived()),
-        )?;
-        let is_published =
-            |number: &Option<Number>| number.is_some_and(|n| self.plain.published.contains(&n));
-        match seen.iter().find(|number| !is_published(number)) {
-            Some(number) => {
-                Err(format!("event {number:?}, which was not published, is in the archive"))
-            }
-            None => Ok(()),
-        }
+        let events = archive::events(archive.as_ref()).await?;
+        let mut seen: Vec<_> = events.iter().map(|(id, _)| self.numbers.get(id)).collect();
+        seen.sort_unstable();
+        same("archived", &seen, &self.plain.archive.iter().map(Some).collect())
     }
 
     /// Lets everything heal: whatever was committed must be on the topic, in order, or discarded.
@@ -379,26 +376,26 @@ impl<'a, F: StoreFactory> Walk<'a, F> {
         }
         // What left the store was acknowledged or discarded: the counts have told after each step.
         match self.topic.iter().find(|number| self.rolled_back.contains(number)) {
-            Some(number) => Err(format!("event {number}, which was rolled back, is published")),
+            Some(number) => Err(format!(
+                "what was rolled back is gone\n      seen: event {number} is published"
+            )),
             None => Ok(()),
         }
     }
 }
 
-async fn acquire(store: &impl OutboxStore) -> Result<Lease, String> {
-    match done("acquire the lease", store.acquire(&relay(), TTL).await)? {
-        relaybox_core::Acquired::Held(lease) => Ok(lease),
-        elsewhere => Err(format!("a lease that is free is not given: {elsewhere:?}")),
+/// Takes a lease that is free, or will be as soon as the store's clock says so.
+async fn acquire(store: &impl OutboxStore, expires: bool) -> Result<Lease, String> {
+    let deadline = Instant::now() + EXPIRY;
+    loop {
+        match done("acquire the lease", store.acquire(&relay(), TTL).await)? {
+            Acquired::Held(lease) => return Ok(lease),
+            Acquired::Elsewhere { .. } if expires && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            elsewhere @ Acquired::Elsewhere { .. } => {
+                return Err(format!("a lease that is free is given\n      seen: {elsewhere:?}"));
+            }
+        }
     }
-}
-
-fn done<T>(what: &str, result: StoreResult<T>) -> Result<T, String> {
-    result.map_err(|error| format!("{what} fails: {}", error_chain(&error)))
-}
-
-fn same<T: PartialEq + std::fmt::Debug>(what: &str, seen: &T, promised: &T) -> Checked {
-    if seen == promised {
-        return Ok(());
-    }
-    Err(format!("{what}\n  promised: {promised:?}\n      seen: {seen:?}"))
 }

@@ -46,8 +46,11 @@ pub async fn a_dead_letter_says_what_became_of_it<F: SourceFactory>(factory: &F)
         ok("giving up", member.dead_letter(&delivery, &failure).await);
         let mut letters = source.dead_letters().await;
         same("one letter", &letters.len(), &1);
-        let letter = ConsumerDeadLetter::read(as_delivery(&delivery, letters.remove(0)));
-        let letter = letter.expect("it has the headers of a dead letter");
+        let letter = as_delivery(&delivery, letters.remove(0));
+        let headers = letter.headers.clone();
+        let letter = ConsumerDeadLetter::read(letter);
+        let promise = "it has the headers of a dead letter";
+        let letter = letter.unwrap_or_else(|| panic!("{promise}\n      seen: {headers:?}"));
         same("the topic", &letter.origin, &delivery.partition.topic);
         let place = (letter.partition, letter.offset);
         same("the place", &place, &(delivery.partition.number, delivery.offset));

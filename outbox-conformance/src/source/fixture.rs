@@ -9,7 +9,11 @@ use relaybox_core::{
 };
 use tokio::time::{Instant, timeout};
 
-use crate::{EventSource, SourceFactory, run::bounded, store::ok};
+use crate::{
+    EventSource, SourceFactory,
+    run::{bounded, name_of, passed_over},
+    store::ok,
+};
 
 /// Longer than any broker takes to let a member in and give it what waits.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -18,6 +22,7 @@ const SILENCE: Duration = Duration::from_millis(300);
 
 /// A group under test, with a topic.
 pub(crate) struct Fixture<'a, F: SourceFactory> {
+    promise: &'static str,
     pub(crate) factory: &'a F,
     pub(crate) broker: F::Broker,
     pub(crate) group: ConsumerName,
@@ -38,7 +43,7 @@ pub(crate) async fn on_source<F: SourceFactory>(
     let Some(broker) = factory.create().await else { return };
     let group = ConsumerName::new(format!("conformance-{}", EventId::new())).expect("valid");
     let topic = factory.topic(&broker, &group).await;
-    let fixture = Fixture { factory, broker, group, topic };
+    let fixture = Fixture { promise: name_of(&promise), factory, broker, group, topic };
     let result = bounded(promise(&fixture)).await;
     factory.destroy(fixture.broker).await;
     if let Err(broken) = result {
@@ -47,6 +52,11 @@ pub(crate) async fn on_source<F: SourceFactory>(
 }
 
 impl<F: SourceFactory> Fixture<'_, F> {
+    /// Says that the promise is not tested, and why.
+    pub(crate) fn passed_over(&self, why: &str) {
+        passed_over(self.promise, why);
+    }
+
     /// A member more.
     pub(crate) async fn join(&self) -> F::Source {
         self.factory.source(&self.broker, &self.group, &self.topic).await

@@ -19,7 +19,10 @@ const DELAY: Duration = Duration::from_millis(700);
 pub async fn a_delivery_that_is_put_off_comes_again_after_its_delay<F: SourceFactory>(factory: &F) {
     on_source(factory, async |source: &Fixture<'_, F>| {
         let member = source.join().await;
-        let Some(redelivery) = member.redelivery() else { return close(member).await };
+        let Some(redelivery) = member.redelivery() else {
+            source.passed_over("the broker delivers nothing later");
+            return close(member).await;
+        };
         source.append("a", 0..1).await;
         let mut batch = take(&member).await;
         let first = batch.deliveries[0].clone();
@@ -46,7 +49,10 @@ pub async fn a_delivery_that_is_put_off_comes_again_after_its_delay<F: SourceFac
 pub async fn a_delivery_that_is_put_off_survives_its_member<F: SourceFactory>(factory: &F) {
     on_source(factory, async |source: &Fixture<'_, F>| {
         let member = source.join().await;
-        let Some(redelivery) = member.redelivery() else { return close(member).await };
+        let Some(redelivery) = member.redelivery() else {
+            source.passed_over("the broker delivers nothing later");
+            return close(member).await;
+        };
         source.append("a", 0..1).await;
         let batch = take(&member).await;
         let delivery = &batch.deliveries[0];

@@ -37,7 +37,9 @@ pub async fn a_dead_letter_holds_the_event_the_reason_and_the_attempts<F: StoreF
         same("how often it was tried", &dead.attempts, &3);
         same("the event, whole", &dead.envelope.as_ref().ok(), &Some(&whole));
         let age = (dead.failed_at - before).abs();
-        assert!(age < chrono::TimeDelta::minutes(10), "when it failed: {}", dead.failed_at);
+        let failed_at = dead.failed_at;
+        let is_now = age < chrono::TimeDelta::minutes(10);
+        assert!(is_now, "when it failed\n  promised: about {before}\n      seen: {failed_at}");
         same("what waits behind it", &waiting.state, &DeadLetterState::Parked);
         same("no reason was given for it", &waiting.reason, &None);
         same("its identity", &waiting.event_id, &rows[1].event_id);
@@ -186,7 +188,7 @@ pub async fn a_row_that_is_no_event_can_be_given_up_on<F: StoreFactory>(factory:
         store.enqueue_all(&events).await;
         for event in &events {
             if !store.factory.spoil(&store.database, event.event_id).await {
-                return;
+                return store.passed_over("the factory spoils no row");
             }
         }
         let lease = store.acquire().await;
@@ -196,7 +198,8 @@ pub async fn a_row_that_is_no_event_can_be_given_up_on<F: StoreFactory>(factory:
         let letters = ok("listing", store.store.dead_letters(&DeadLetterQuery::all()).await);
         let ids: Vec<_> = letters.iter().map(|letter| letter.event_id).collect();
         same("both keep their identity", &ids[..], &events.map(|event| event.event_id));
-        assert!(letters.iter().all(|letter| letter.envelope.is_err()), "they are no events yet");
+        let events = letters.iter().filter(|letter| letter.envelope.is_ok()).count();
+        same("those of them that are events", &events, &0);
 
         ok("redriving", store.store.redrive(&DeadLetterQuery::all()).await);
         let again = store.all().await;

@@ -10,7 +10,7 @@ use relaybox_core::{
 use crate::{
     DeadLetterStore, OutboxStore, OutboxWriter, StoreFactory,
     events::{event, first_dead_rest_parked, name, refs, relay},
-    run::{bounded, same},
+    run::{bounded, name_of, passed_over, same},
 };
 
 /// Longer than any promise takes.
@@ -20,6 +20,7 @@ pub(crate) type Reader = Box<dyn OutboxReader>;
 
 /// One store under test.
 pub(crate) struct Fixture<'a, F: StoreFactory> {
+    promise: &'static str,
     pub(crate) factory: &'a F,
     pub(crate) database: F::Database,
     pub(crate) store: F::Store,
@@ -31,7 +32,8 @@ pub(crate) async fn on_store<F: StoreFactory>(
     promise: impl AsyncFnOnce(&Fixture<'_, F>),
 ) {
     let Some(database) = factory.create().await else { return };
-    let fixture = Fixture { factory, store: factory.store(&database), database };
+    let fixture =
+        Fixture { promise: name_of(&promise), factory, store: factory.store(&database), database };
     let result = bounded(promise(&fixture)).await;
     factory.destroy(fixture.database).await;
     if let Err(broken) = result {
@@ -40,6 +42,11 @@ pub(crate) async fn on_store<F: StoreFactory>(
 }
 
 impl<F: StoreFactory> Fixture<'_, F> {
+    /// Says that the promise is not tested, and why.
+    pub(crate) fn passed_over(&self, why: &str) {
+        passed_over(self.promise, why);
+    }
+
     pub(crate) async fn begin(&self) -> F::Tx {
         self.factory.begin(&self.database).await
     }
@@ -85,7 +92,9 @@ impl<F: StoreFactory> Fixture<'_, F> {
     pub(crate) async fn acquire_for(&self, ttl: Duration) -> Lease {
         match ok("acquiring the lease", self.store.acquire(&relay(), ttl).await) {
             Acquired::Held(lease) => lease,
-            Acquired::Elsewhere { holder, .. } => panic!("the lease is free, and yet {holder}'s"),
+            Acquired::Elsewhere { holder, .. } => {
+                panic!("a lease that is free is given\n      seen: it is {holder}'s")
+            }
         }
     }
 
@@ -161,6 +170,7 @@ pub(crate) async fn read_up_to(reader: &mut Reader, limit: usize) -> Vec<OutboxR
 #[track_caller]
 pub(crate) fn ok<T>(what: &str, result: Result<T>) -> T {
     result.unwrap_or_else(|error| {
-        panic!("{what} fails with nothing in its way: {}", relaybox_core::error_chain(&error))
+        let seen = relaybox_core::error_chain(&error);
+        panic!("{what} has nothing in its way\n      seen: {seen}")
     })
 }

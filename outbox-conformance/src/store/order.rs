@@ -58,7 +58,7 @@ pub async fn a_transaction_that_began_early_and_wrote_late_comes_late<F: StoreFa
 ) {
     on_store(factory, async |store: &Fixture<'_, F>| {
         if store.factory.capabilities().single_writer {
-            return;
+            return store.passed_over("one transaction writes at a time");
         }
         let mut early = store.begin().await;
         store.write(&mut early, &[event("other", "x")]).await;

@@ -76,6 +76,31 @@ pub async fn settling_a_redriven_event_again_changes_nothing<F: StoreFactory>(fa
     .await;
 }
 
+/// A number that was set back may be another event's by now: nobody has published that one.
+pub async fn a_settlement_of_another_event_finds_nothing_in_its_place<F: StoreFactory>(
+    factory: &F,
+) {
+    on_store(factory, async |store: &Fixture<'_, F>| {
+        store.enqueue("a", &["1", "2", "3"]).await;
+        let lease = store.acquire().await;
+        let rows = refs(&store.all().await);
+        let others: Vec<_> = rows
+            .iter()
+            .map(|row| EventRef::new(row.position, EventId::new(), row.origin))
+            .collect();
+        for settlement in
+            [published(&others), published(&others[1..2]), dead(&others), parked(&others)]
+        {
+            let settled = store.settle(&lease, &settlement).await;
+            same("events that are not there", &settled, &Settled::default());
+            same("those that are wait", &store.counts().await, &(3, 0, 0));
+        }
+        let settled = store.settle(&lease, &published(&rows)).await;
+        same("they are settled by their own ids", &settled, &Settled::new(3, 0, 0));
+    })
+    .await;
+}
+
 /// A settlement that is broken off in the middle happened as a whole or not at all.
 pub async fn a_settlement_is_all_or_none<F: StoreFactory>(factory: &F) {
     on_store(factory, async |store: &Fixture<'_, F>| {

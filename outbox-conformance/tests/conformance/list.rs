@@ -26,8 +26,10 @@ fn written(concern: &str) -> Vec<String> {
     written
 }
 
+/// And the README counts them.
 #[test]
 fn every_promise_is_in_the_macros_lists() {
+    let readme = include_str!("../../README.md");
     let mut store = relaybox_conformance::for_each_store_promise!([names] {});
     let mut archive = relaybox_conformance::for_each_archive_promise!([names] {});
     let mut bus = relaybox_conformance::for_each_bus_promise!([names] {});
@@ -42,5 +44,8 @@ fn every_promise_is_in_the_macros_lists() {
     ] {
         listed.sort_unstable();
         assert_eq!(written(concern), *listed, "{concern}");
+        let row = readme.lines().find(|line| line.contains(&format!("| `src/{concern}/`")));
+        let counted = format!("| {} |", listed.len());
+        assert!(row.unwrap().ends_with(&counted), "the README has {counted} for {concern}");
     }
 }

@@ -3,8 +3,8 @@
 use std::str::FromStr;
 
 use relaybox_conformance::{
-    InboxCapabilities, InboxFactory, StoreFactory, archive_promises, async_trait, inbox_promises,
-    store_promises,
+    InboxCapabilities, InboxFactory, StoreCapabilities, StoreFactory, archive_promises,
+    async_trait, inbox_promises, store_promises,
 };
 use relaybox_core::{ArchiveStore, EventId};
 use relaybox_sqlx::{PgMigrator, PgOutbox, PgProcessedEvents, Tables};
@@ -54,6 +54,10 @@ impl StoreFactory for OnPostgres {
     type Database = Fresh;
     type Store = PgOutbox;
     type Tx = Transaction<'static, Postgres>;
+
+    fn capabilities(&self) -> StoreCapabilities {
+        StoreCapabilities::new().counts_overlooked()
+    }
 
     async fn create(&self) -> Option<Fresh> {
         Fresh::create().await

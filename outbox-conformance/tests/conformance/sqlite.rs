@@ -56,7 +56,7 @@ impl StoreFactory for OnSqlite {
     type Tx = Transaction<'static, Sqlite>;
 
     fn capabilities(&self) -> StoreCapabilities {
-        StoreCapabilities::new().single_writer()
+        StoreCapabilities::new().single_writer().counts_overlooked()
     }
 
     async fn create(&self) -> Option<File> {

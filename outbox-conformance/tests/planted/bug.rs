@@ -14,6 +14,8 @@ pub(crate) enum Bug {
     GapForgottenOnFullPage,
     /// Never reads without its hints.
     NoUnhintedRead,
+    /// Doesn't count what only a read without its hints found.
+    OverlookedIsNotCounted,
     /// Reads what isn't committed.
     RollbackVisible,
     /// Forgets what is in flight with each read.
@@ -36,6 +38,8 @@ pub(crate) enum Bug {
     SettledByHalves,
     /// Inserts a dead letter and leaves the event where it was.
     DeadLetterKeepsEvent,
+    /// Settles whatever has the event's number.
+    SettledByNumber,
     /// Takes the lease by the name of the relay.
     LeaseByName,
 
@@ -62,6 +66,10 @@ pub(crate) enum Bug {
     RedrivenIsNotArchived,
     /// Archives what a person discards as well.
     DiscardedIsArchived,
+    /// Takes the time from the row that was written.
+    ArchivedWithTheTimeOfWriting,
+    /// Discards what was published as well.
+    DiscardTakesTheArchived,
     /// Purges the latest first.
     PurgeTakesTheLatest,
     /// Purges whatever is there.
@@ -96,6 +104,8 @@ pub(crate) enum Bug {
     PurgeTakesAll,
     /// Counts starts in the process that may die.
     StartsInMemory,
+    /// Counts the starts of each assignment by themselves.
+    StartsByAssignment,
     /// Counts attempts whatever their place.
     AttemptsWithoutPlace,
 

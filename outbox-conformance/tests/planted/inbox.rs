@@ -10,7 +10,7 @@ use std::{
 use relaybox_conformance::{InboxFactory, async_trait};
 use relaybox_core::{
     ConsumerName, ErrorKind, EventId, Failure, GivenUpAt, Mark, Offset, Partition,
-    ProcessedEventStore, Result,
+    ProcessedEventStore, Result, TopicName,
     memory::{MemoryStore, MemoryTx},
 };
 
@@ -144,6 +144,11 @@ impl ProcessedEventStore for MarkingInbox {
         place: Offset,
     ) -> Result<u32> {
         let counted = if self.has(Bug::StartsInMemory) { &self.own } else { &self.inner };
+        if self.has(Bug::StartsByAssignment) {
+            let topic = format!("{}.{}", partition.topic, partition.generation);
+            let partition = Partition::new(TopicName::new(topic).unwrap(), partition.number, 0);
+            return counted.started(consumer, &partition, place).await;
+        }
         counted.started(consumer, partition, place).await
     }
 

@@ -249,15 +249,18 @@ impl State {
     }
 
     fn take(&mut self, event: &EventRef) -> Option<Taken> {
+        let is_it = |envelope: &Envelope| envelope.event_id == event.event_id;
         match event.origin {
-            Origin::Outbox => self
-                .events
-                .remove(&event.position)
-                .map(|row| Taken { envelope: row.envelope, since: row.since }),
-            Origin::DeadLetter => self
-                .dead
-                .remove(&event.position)
-                .map(|row| Taken { envelope: row.envelope, since: row.since }),
+            Origin::Outbox => {
+                self.events.get(&event.position).filter(|row| is_it(&row.envelope))?;
+                let row = self.events.remove(&event.position)?;
+                Some(Taken { envelope: row.envelope, since: row.since })
+            }
+            Origin::DeadLetter => {
+                self.dead.get(&event.position).filter(|row| is_it(&row.envelope))?;
+                let row = self.dead.remove(&event.position)?;
+                Some(Taken { envelope: row.envelope, since: row.since })
+            }
         }
     }
 

@@ -104,6 +104,14 @@ impl PgOutbox {
         self.archives = true;
         self
     }
+
+    pub(crate) async fn open_reader(&self) -> Result<PgReader> {
+        let connection = self.pool.acquire().await.map_err(error::database("open the outbox"))?;
+        // For as long as the reader lives, which must not keep the pool from being closed.
+        let mut connection = connection.detach();
+        check::is_readable(self, &mut connection).await?;
+        Ok(PgReader::new(connection, Arc::clone(&self.sql)))
+    }
 }
 
 #[async_trait]
@@ -121,11 +129,7 @@ impl OutboxStore for PgOutbox {
     }
 
     async fn reader(&self) -> Result<Box<dyn OutboxReader>> {
-        let connection = self.pool.acquire().await.map_err(error::database("open the outbox"))?;
-        // For as long as the reader lives, which must not keep the pool from being closed.
-        let mut connection = connection.detach();
-        check::is_readable(self, &mut connection).await?;
-        Ok(Box::new(PgReader::new(connection, Arc::clone(&self.sql))))
+        Ok(Box::new(self.open_reader().await?))
     }
 
     async fn settle(&self, lease: &Lease, settlement: &Settlement) -> Result<Settled> {

@@ -44,6 +44,7 @@ async fn published(
     let (first_time, redriven): (Vec<_>, Vec<_>) =
         events.iter().partition(|published| published.event.origin == Origin::Outbox);
     let positions = column(&first_time, |published| published.event.position);
+    let events = column(&first_time, |published| published.event.event_id.as_uuid());
     let letters = column(&redriven, |published| published.event.position);
     let ids = column(&redriven, |published| published.event.event_id.as_uuid());
     // Planned each time, for the table as it is: a plan that was made for an empty one would walk a
@@ -53,12 +54,13 @@ async fn published(
         statement.bind(lease.relay.as_str()).bind(lease.epoch)
     };
     let statement: Settles<'_> = if outbox.archives {
-        let statement = places(under_lease(&sql.archive).bind(positions), &first_time);
+        let statement = places(under_lease(&sql.archive).bind(positions).bind(events), &first_time);
         places(statement.bind(letters).bind(ids), &redriven)
     } else if let [(first, last)] = runs(positions.iter().copied())[..] {
-        under_lease(&sql.published_run).bind(letters).bind(ids).bind(first).bind(last)
+        let run = under_lease(&sql.published_run).bind(letters).bind(ids).bind(events);
+        run.bind(first).bind(last)
     } else {
-        under_lease(&sql.published).bind(letters).bind(ids).bind(positions)
+        under_lease(&sql.published).bind(letters).bind(ids).bind(events).bind(positions)
     };
     let (leases, published) = statement.fetch_one(executor).await.map_err(error::commit(SETTLE))?;
     if leases == 0 { Err(lost(SETTLE, lease)) } else { Ok(published.unsigned_abs()) }
@@ -78,12 +80,12 @@ async fn park(
     events: &[EventRef],
 ) -> Result<u64> {
     let mut parked = 0;
-    let seqs = first_time(events);
+    let (seqs, ids) = of(events, Origin::Outbox);
     if !seqs.is_empty() {
-        let park = sqlx::query(sql.park.clone()).bind(seqs);
+        let park = sqlx::query(sql.park.clone()).bind(seqs).bind(ids);
         parked += park.execute(&mut **tx).await.map_err(error::database(SETTLE))?.rows_affected();
     }
-    let (seqs, ids) = redriven(events);
+    let (seqs, ids) = of(events, Origin::DeadLetter);
     if !seqs.is_empty() {
         let park = sqlx::query(sql.park_again.clone()).bind(seqs).bind(ids);
         parked += park.execute(&mut **tx).await.map_err(error::database(SETTLE))?.rows_affected();
@@ -104,7 +106,8 @@ async fn give_up(
             .bind(column(&first_time, |dead| dead.event.position))
             .bind(column(&first_time, |dead| dead.kind.as_str()))
             .bind(column(&first_time, |dead| error::storable(&dead.reason)))
-            .bind(column(&first_time, attempts));
+            .bind(column(&first_time, attempts))
+            .bind(column(&first_time, |dead| dead.event.event_id.as_uuid()));
         dead += give_up.execute(&mut **tx).await.map_err(error::database(SETTLE))?.rows_affected();
     }
     if !redriven.is_empty() {
@@ -119,14 +122,9 @@ async fn give_up(
     Ok(dead)
 }
 
-fn first_time(events: &[EventRef]) -> Vec<i64> {
-    let outbox = events.iter().filter(|event| event.origin == Origin::Outbox);
-    outbox.map(|event| event.position).collect()
-}
-
-fn redriven(events: &[EventRef]) -> (Vec<i64>, Vec<Uuid>) {
-    let redriven = events.iter().filter(|event| event.origin == Origin::DeadLetter);
-    redriven.map(|event| (event.position, event.event_id.as_uuid())).unzip()
+fn of(events: &[EventRef], origin: Origin) -> (Vec<i64>, Vec<Uuid>) {
+    let of_origin = events.iter().filter(|event| event.origin == origin);
+    of_origin.map(|event| (event.position, event.event_id.as_uuid())).unzip()
 }
 
 fn attempts(dead: &GivenUp) -> i32 {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sqlx::{SqlStr, Sqlite, Transaction, query::Query, sqlite::SqliteArguments};
 
 use super::{
-    SqliteOutbox, json,
+    SqliteOutbox, hex, json,
     sql::{BEGIN, OutboxSql},
 };
 use crate::{error, lease::lost, runs::runs};
@@ -73,33 +73,36 @@ async fn published(
     events: &[Published],
 ) -> Result<u64> {
     let events: Vec<_> = events.iter().map(|published| published.event).collect();
-    let of_outbox = events.iter().filter(|event| event.origin == Origin::Outbox);
-    let first_time = match runs(of_outbox.map(|event| event.position))[..] {
-        [run] => published_run(sql, tx, settled_to, run).await?,
-        _ => execute(tx, &sql.delete, seqs(&events, Origin::Outbox)).await?,
+    let first_time = match published_run(sql, tx, settled_to, &events).await? {
+        Some(first_time) => first_time,
+        None => execute(tx, &sql.delete, seqs(&events, Origin::Outbox)).await?,
     };
     Ok(first_time + execute(tx, &sql.delete_redriven, seqs(&events, Origin::DeadLetter)).await?)
 }
 
-/// Moves the mark behind them, if nothing waits before them.
+/// Moves the mark behind them, if they are neighbours, nothing waits before them, and the first and the last
+/// are there.
 ///
 /// They are counted by their positions, not by their rows: looking at each page would cost as much as all
-/// else. One that somebody deleted by hand meanwhile counts as settled, too.
+/// else. One between them that somebody deleted by hand meanwhile counts as settled, too.
 async fn published_run(
     sql: &OutboxSql,
     tx: &mut Transaction<'_, Sqlite>,
     settled_to: i64,
-    (first, last): (i64, i64),
-) -> Result<u64> {
-    let first = first.max(settled_to.saturating_add(1));
-    if last < first {
-        return Ok(0);
-    }
+    events: &[EventRef],
+) -> Result<Option<u64>> {
+    let waits = |event: &&EventRef| event.origin == Origin::Outbox && event.position > settled_to;
+    let events: Vec<_> = events.iter().filter(waits).collect();
+    let [(first, last)] = runs(events.iter().map(|event| event.position))[..] else {
+        return Ok(events.is_empty().then_some(0));
+    };
+    let id = |position| {
+        let mut there = events.iter().filter(|event| event.position == position);
+        there.next().map(|event| event.event_id.as_uuid())
+    };
     let settle_to = sqlx::query(sql.settle_to.clone()).bind(settled_to).bind(first).bind(last);
-    if run(tx, settle_to).await? == 0 {
-        return delete_range(sql, tx, first, last).await;
-    }
-    Ok(first.abs_diff(last) + 1)
+    let moved = run(tx, settle_to.bind(id(first)).bind(id(last))).await? == 1;
+    Ok(moved.then(|| first.abs_diff(last) + 1))
 }
 
 /// Removes the rows of published events: all when nothing waits; else some, when they have been there for
@@ -221,21 +224,23 @@ async fn run(
 
 fn seqs(events: &[EventRef], origin: Origin) -> Option<String> {
     let of_origin = events.iter().filter(|event| event.origin == origin);
-    list(of_origin.map(|event| event.position))
+    list(of_origin.map(|event| json!([event.position, hex(event.event_id.as_uuid())])))
 }
 
 /// Where the events of an origin went.
 fn places(events: &[Published], origin: Origin) -> String {
     let of_origin = events.iter().filter(|published| published.event.origin == origin);
     json(of_origin.map(|Published { event, topic, receipt, .. }| {
-        json!([event.position, topic.as_str(), receipt.partition, receipt.offset])
+        let id = hex(event.event_id.as_uuid());
+        json!([event.position, id, topic.as_str(), receipt.partition, receipt.offset])
     }))
 }
 
 fn given_up(events: &[GivenUp], origin: Origin) -> Option<String> {
     list(events.iter().filter(|dead| dead.event.origin == origin).map(|dead| {
         let reason = error::storable(&dead.reason);
-        json!([dead.event.position, dead.kind.as_str(), reason, dead.attempts])
+        let id = hex(dead.event.event_id.as_uuid());
+        json!([dead.event.position, id, dead.kind.as_str(), reason, dead.attempts])
     }))
 }
 

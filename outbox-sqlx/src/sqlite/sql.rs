@@ -39,9 +39,11 @@ const WAITING: &str = "seq > (SELECT settled_to FROM {outbox_relay})";
 /// The position of the first of those at the earliest. In one bound with another: SQLite uses only one.
 const FIRST: &str = "(SELECT settled_to + 1 FROM {outbox_relay})";
 
-/// Moves the mark from `?1` to `?3`, if nothing waits before `?2`.
+/// Moves the mark from `?1` to `?3`, if nothing waits before `?2`, and `?4` and `?5` are the events there.
 const SETTLE_TO: &str = "UPDATE {outbox_relay} SET settled_to = ?3 \
-     WHERE NOT EXISTS (SELECT 1 FROM {outbox_events} WHERE seq > ?1 AND seq < ?2)";
+     WHERE NOT EXISTS (SELECT 1 FROM {outbox_events} WHERE seq > ?1 AND seq < ?2) \
+     AND EXISTS (SELECT 1 FROM {outbox_events} WHERE seq = ?2 AND event_id = ?4) \
+     AND EXISTS (SELECT 1 FROM {outbox_events} WHERE seq = ?3 AND event_id = ?5)";
 /// Up to where everything is settled, whether anything waits, and the lowest row.
 const LEFT: &str = "SELECT settled_to, \
      EXISTS (SELECT 1 FROM {outbox_events} WHERE {waiting}), \
@@ -50,14 +52,17 @@ const LEFT: &str = "SELECT settled_to, \
 /// run while no event waits, in a transaction that holds the file's one write lock.
 const CLEAR: &str = "DELETE FROM {outbox_events}";
 
-const DELETE: &str = "DELETE FROM {outbox_events} \
-     WHERE seq IN (SELECT value FROM json_each(?1)) AND +{waiting}";
+/// Which events of the outbox: `?1` is a list of `[seq, event id, …]`. An event is known by its id: numbers
+/// that were set back are another one's, which nobody has published.
+const GIVEN: &str = "seq IN (SELECT value ->> 0 FROM json_each(?1)) \
+     AND event_id IN (SELECT unhex(value ->> 1) FROM json_each(?1)) AND +{waiting}";
+const DELETE: &str = "DELETE FROM {outbox_events} WHERE {given}";
 /// A walk along the table, where a list is a search for each.
 const DELETE_RANGE: &str = "DELETE FROM {outbox_events} WHERE seq BETWEEN ?1 AND ?2";
 const DELETE_REDRIVEN: &str =
-    "DELETE FROM {outbox_dead_letters} WHERE seq IN (SELECT value FROM json_each(?1))";
+    "DELETE FROM {outbox_dead_letters} WHERE seq IN (SELECT value ->> 0 FROM json_each(?1))";
 
-/// Copies events to the archive, byte for byte: `?1` is a list of `[seq, topic, partition, offset]`,
+/// Copies events to the archive, byte for byte: `?1` is a list of `[seq, event id, topic, partition, offset]`,
 /// `?2` one of dead letters.
 ///
 /// A conflict must never keep a settlement from going through; there is one only when the same event
@@ -65,37 +70,36 @@ const DELETE_REDRIVEN: &str =
 const ARCHIVE: &str = "INSERT INTO {outbox_archive} (seq, {columns}, enqueued_at, published_at, \
          topic, record_partition, record_offset) \
      SELECT seq, {columns}, enqueued_at, {now}, \
-         given.value ->> 1, given.value ->> 2, given.value ->> 3 \
+         given.value ->> 2, given.value ->> 3, given.value ->> 4 \
      FROM json_each(?1) AS given JOIN {outbox_events} AS event ON event.seq = given.value ->> 0 \
-     WHERE +{waiting} \
+     WHERE event.event_id = unhex(given.value ->> 1) AND +{waiting} \
      UNION ALL SELECT seq, {columns}, enqueued_at, {now}, \
-         given.value ->> 1, given.value ->> 2, given.value ->> 3 \
+         given.value ->> 2, given.value ->> 3, given.value ->> 4 \
      FROM json_each(?2) AS given JOIN {outbox_dead_letters} AS dead ON dead.seq = given.value ->> 0 \
      WHERE true ON CONFLICT DO NOTHING";
 
 /// Copies events behind the dead letter of their aggregate, byte for byte.
 const PARK: &str = "INSERT INTO {outbox_dead_letters} (seq, {columns}, enqueued_at, state) \
-     SELECT seq, {columns}, enqueued_at, 'parked' FROM {outbox_events} \
-     WHERE seq IN (SELECT value FROM json_each(?1)) AND +{waiting}";
+     SELECT seq, {columns}, enqueued_at, 'parked' FROM {outbox_events} WHERE {given}";
 
 /// Copies events to the dead letters, byte for byte. `?1` is a list of
-/// `[seq, kind, reason, attempts]`, as below.
+/// `[seq, event id, kind, reason, attempts]`, as below.
 const GIVE_UP: &str = "INSERT INTO {outbox_dead_letters} \
          (seq, {columns}, enqueued_at, state, error_kind, reason, attempts) \
      SELECT seq, {columns}, enqueued_at, 'dead', \
-         given.value ->> 1, given.value ->> 2, given.value ->> 3 \
+         given.value ->> 2, given.value ->> 3, given.value ->> 4 \
      FROM json_each(?1) AS given JOIN {outbox_events} AS event ON event.seq = given.value ->> 0 \
-     WHERE +{waiting}";
+     WHERE event.event_id = unhex(given.value ->> 1) AND +{waiting}";
 
 /// Dead letters that were redriven and are to wait again.
 const PARK_AGAIN: &str = "UPDATE {outbox_dead_letters} \
      SET state = 'parked', redrive_requested_at = NULL \
-     WHERE seq IN (SELECT value FROM json_each(?1))";
+     WHERE seq IN (SELECT value ->> 0 FROM json_each(?1))";
 
 /// Dead letters that were redriven and failed again.
 const GIVE_UP_AGAIN: &str = "UPDATE {outbox_dead_letters} AS dead \
-     SET state = 'dead', redrive_requested_at = NULL, error_kind = given.value ->> 1, \
-         reason = given.value ->> 2, attempts = dead.attempts + (given.value ->> 3), \
+     SET state = 'dead', redrive_requested_at = NULL, error_kind = given.value ->> 2, \
+         reason = given.value ->> 3, attempts = dead.attempts + (given.value ->> 4), \
          failed_at = {now} \
      FROM json_each(?1) AS given WHERE dead.seq = given.value ->> 0";
 
@@ -395,6 +399,7 @@ impl InboxSql {
 pub(crate) fn render(tables: &Tables, template: &str) -> String {
     let template = template
         .replace("{matches}", MATCHES)
+        .replace("{given}", GIVEN)
         .replace("{waiting}", WAITING)
         .replace("{first}", FIRST)
         .replace("{now}", NOW)

@@ -39,6 +39,37 @@ async fn read_late(reader: &mut Reader) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn a_million_numbers_that_are_rolled_back_cost_one_range() {
+    run_migrated(async |harness: &PgHarness| {
+        let outbox = harness.outbox(Tables::default());
+        let mut reader = outbox.open_reader().await.unwrap();
+        let mut many = harness.begin().await;
+        outbox.write(&mut many, &[event("s-1", "never")]).await.unwrap();
+        sqlx::query(
+            "SELECT count(nextval(pg_get_serial_sequence('outbox_events', 'seq'))) \
+             FROM generate_series(1, 1000000)",
+        )
+        .execute(&mut *many)
+        .await
+        .unwrap();
+        let request = ReadRequest::new(10);
+        commit(harness, &outbox, &[event("s-2", "other")]).await;
+        for other in ["other", "another"] {
+            assert_eq!(names(&reader.read(&request).await.unwrap()), [other]);
+            assert_eq!(reader.gaps(), 1);
+            commit(harness, &outbox, &[event("s-2", "another")]).await;
+        }
+        many.rollback().await.unwrap();
+        let since = Instant::now();
+        while reader.gaps() > 0 {
+            assert!(since.elapsed() < Duration::from_secs(60), "the rollback is remembered");
+            reader.read(&request).await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_late_event_comes_before_its_successor_of_the_same_page() {
     run_migrated(async |harness: &PgHarness| {
         let outbox = harness.outbox(Tables::default());

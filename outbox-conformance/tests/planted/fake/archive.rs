@@ -8,7 +8,7 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 use relaybox_conformance::async_trait;
 use relaybox_core::{
-    ArchiveQuery, ArchiveStore, ArchivedEvent, Origin, Published, Receipt, Result,
+    ArchiveQuery, ArchiveStore, ArchivedEvent, EventId, Origin, Published, Receipt, Result,
 };
 
 use super::{
@@ -38,7 +38,10 @@ impl State {
         if shared.has(Bug::ArchivedWithoutItsPlace) {
             published.receipt = Receipt::unnumbered();
         }
-        self.archive.push(Archived { published, letter, at: Utc::now(), since: Instant::now() });
+        let now = Instant::now();
+        let since = if shared.has(Bug::ArchivedWithTheTimeOfWriting) { letter.since } else { now };
+        let at = Utc::now() - TimeDelta::from_std(now - since).unwrap();
+        self.archive.push(Archived { published, letter, at, since });
     }
 }
 
@@ -69,6 +72,10 @@ impl ArchiveStore for FakeStore {
 }
 
 impl Archived {
+    pub(super) fn event_id(&self) -> EventId {
+        self.letter.envelope.event_id
+    }
+
     fn matches(&self, query: &ArchiveQuery) -> bool {
         let envelope = &self.letter.envelope;
         (query.event_ids.is_empty() || query.event_ids.contains(&envelope.event_id))

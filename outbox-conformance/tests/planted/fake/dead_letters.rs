@@ -55,6 +55,10 @@ impl DeadLetterStore for FakeStore {
     async fn discard(&self, query: &DeadLetterQuery, successors: Successors) -> Result<u64> {
         let mut state = self.shared.lock();
         let before = state.dead.len();
+        if self.shared.has(Bug::DiscardTakesTheArchived) {
+            let ids = &query.event_ids;
+            state.archive.retain(|row| !ids.is_empty() && !ids.contains(&row.event_id()));
+        }
         for chosen in state.matching(query, |_, _| true) {
             let Some(head) = state.dead.remove(&chosen) else { continue };
             if self.shared.has(Bug::DiscardedIsArchived) {

@@ -13,7 +13,7 @@ mod transaction;
 
 use std::{sync::Arc, time::Duration};
 
-use relaybox_conformance::{StoreFactory, async_trait};
+use relaybox_conformance::{StoreCapabilities, StoreFactory, async_trait};
 use relaybox_core::{
     Acquired, ArchiveStore, DeadLetterState, EventId, Lease, OutboxReader, OutboxStats,
     OutboxStore, RelayId, Result, Settled, Settlement,
@@ -37,6 +37,10 @@ impl StoreFactory for Fake {
     type Database = FakeStore;
     type Store = FakeStore;
     type Tx = FakeTx;
+
+    fn capabilities(&self) -> StoreCapabilities {
+        StoreCapabilities::new().counts_overlooked()
+    }
 
     async fn create(&self) -> Option<FakeStore> {
         Some(FakeStore { shared: Arc::new(Shared::new(self.0)) })

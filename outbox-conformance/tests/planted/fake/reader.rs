@@ -25,6 +25,8 @@ pub(super) struct FakeReader {
     /// Whatever was given and is not settled, with its aggregate where it is to be parked.
     in_flight: HashMap<(Origin, i64), Option<Aggregate>>,
     next_unhinted: Instant,
+    /// What only a read without hints has found, since somebody asked.
+    overlooked: u64,
     /// With the bug: what it knows as parked by itself.
     own_parked: HashSet<Aggregate>,
 }
@@ -45,6 +47,7 @@ impl FakeReader {
             held: BTreeSet::new(),
             in_flight: HashMap::new(),
             next_unhinted: Instant::now(),
+            overlooked: 0,
             own_parked: HashSet::new(),
         }
     }
@@ -126,6 +129,7 @@ impl FakeReader {
             } else {
                 state.has_letters(&of) || self.in_flight.values().flatten().any(|on| *on == of)
             };
+            self.overlooked += u64::from(*seq < self.pos && !self.is_gap(*seq));
             self.held.remove(seq);
             self.in_flight.insert((Origin::Outbox, *seq), parked.then_some(of));
             let event = EventRef::new(*seq, row.envelope.event_id, Origin::Outbox);
@@ -256,5 +260,10 @@ impl OutboxReader for FakeReader {
         self.held.clear();
         self.pos = i64::MIN;
         self.next_unhinted = Instant::now();
+    }
+
+    fn overlooked(&mut self) -> u64 {
+        let overlooked = std::mem::take(&mut self.overlooked);
+        if self.has(Bug::OverlookedIsNotCounted) { 0 } else { overlooked }
     }
 }

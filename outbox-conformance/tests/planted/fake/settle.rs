@@ -23,7 +23,13 @@ pub(super) async fn settle(
             return if shared.has(Bug::LostSettleReportsSuccess) { Ok(settled) } else { Err(lost) };
         }
         for published in &settlement.published {
-            let taken = state.take(&published.event);
+            let mut event = published.event;
+            if shared.has(Bug::SettledByNumber)
+                && let Some(row) = state.rows.get(&event.position)
+            {
+                event.event_id = row.envelope.event_id;
+            }
+            let taken = state.take(&event);
             settled.published += u64::from(taken.is_some());
             if !shared.has(Bug::ArchivedInAnotherTransaction) {
                 state.archive(shared, published, taken);

@@ -303,12 +303,6 @@ mod tests {
     }
 
     #[test]
-    fn a_rollback_of_a_million_rows_is_one_range() {
-        let gaps = gap((1_000, 1_001_000));
-        assert_eq!(gaps.ranges().len(), 1);
-    }
-
-    #[test]
     fn the_number_of_ranges_is_bounded_and_none_is_lost() {
         let mut gaps = Gaps::default();
         for n in 0..5_000 {

@@ -46,7 +46,7 @@ const IDLE: u32 = 5;
 const WINDOW: usize = 10_000;
 
 /// Reads the committed events of one table, in the order of their positions.
-pub(super) struct PgReader {
+pub(crate) struct PgReader {
     /// Its own for life, and none of the pool's: a break is an error, and the checks are made again
     /// for the next reader.
     connection: PgConnection,
@@ -86,6 +86,12 @@ struct Form {
 }
 
 impl PgReader {
+    /// How many ranges of missing positions it remembers.
+    #[cfg(test)]
+    pub(crate) fn gaps(&self) -> usize {
+        self.gaps.ranges().len()
+    }
+
     pub(super) fn new(connection: PgConnection, sql: Arc<OutboxSql>) -> Self {
         let now = Instant::now();
         Self {

@@ -48,12 +48,13 @@ const RELEASE: &str = "UPDATE {outbox_relay} SET owner = NULL, lease_until = clo
 /// Deletes what was published: `$3`, `$4` dead letters, and the events in the outbox. Gives the number of
 /// leases (1 or 0) and of events.
 ///
-/// The lock on the lease keeps a takeover waiting until the transaction ends.
+/// The lock on the lease keeps a takeover waiting until the transaction ends. An event is known by its id,
+/// `$5`: a sequence that was set back gives its number to another one, which nobody has published.
 const PUBLISHED: &str = "WITH lease AS (\
          SELECT 1 FROM {outbox_relay} WHERE owner = $1 AND epoch = $2 FOR SHARE\
      ), first_time AS (\
          DELETE FROM {outbox_events} \
-         WHERE {published} AND EXISTS (SELECT 1 FROM lease) RETURNING 1\
+         WHERE {published} AND event_id = ANY($5) AND EXISTS (SELECT 1 FROM lease) RETURNING 1\
      ), redriven AS (\
          DELETE FROM {outbox_dead_letters} AS dead USING unnest($3::bigint[], $4::uuid[]) \
              AS given (seq, event_id) \
@@ -65,11 +66,11 @@ const PUBLISHED: &str = "WITH lease AS (\
 /// By their positions; or from the first to the last, which takes half of the time, where nothing else is
 /// between them. Several such runs in one statement would be taken for half a percent of the table each, and
 /// compiled (`jit_above_cost`).
-const POSITIONS: &str = "seq = ANY($5)";
-const RUN: &str = "seq BETWEEN $5 AND $6";
+const POSITIONS: &str = "seq = ANY($6)";
+const RUN: &str = "seq BETWEEN $6 AND $7";
 
-/// The same, moving them to the archive: `$3` to `$6` say of each in the outbox to which topic,
-/// partition and offset it went, `$7` to `$11` of each dead letter.
+/// The same, moving them to the archive: `$3` to `$7` say of each in the outbox to which topic,
+/// partition and offset it went, `$8` to `$12` of each dead letter.
 ///
 /// `USING`, because a join with what was deleted would be planned as a nested loop without an index.
 /// A conflict must never keep a settlement from going through; there is one only when the same event
@@ -78,13 +79,14 @@ const ARCHIVE: &str = "WITH lease AS (\
          SELECT 1 FROM {outbox_relay} WHERE owner = $1 AND epoch = $2 FOR SHARE\
      ), first_time AS (\
          DELETE FROM {outbox_events} AS event \
-         USING unnest($3::bigint[], $4::text[], $5::integer[], $6::bigint[]) \
-             AS given (at, topic, record_partition, record_offset) \
-         WHERE event.seq = given.at AND EXISTS (SELECT 1 FROM lease) \
+         USING unnest($3::bigint[], $4::uuid[], $5::text[], $6::integer[], $7::bigint[]) \
+             AS given (at, id, topic, record_partition, record_offset) \
+         WHERE event.seq = given.at AND event.event_id = given.id \
+             AND EXISTS (SELECT 1 FROM lease) \
          RETURNING seq, {columns}, enqueued_at, topic, record_partition, record_offset\
      ), redriven AS (\
          DELETE FROM {outbox_dead_letters} AS dead \
-         USING unnest($7::bigint[], $8::uuid[], $9::text[], $10::integer[], $11::bigint[]) \
+         USING unnest($8::bigint[], $9::uuid[], $10::text[], $11::integer[], $12::bigint[]) \
              AS given (at, id, topic, record_partition, record_offset) \
          WHERE dead.event_id = given.id AND dead.seq = given.at \
              AND EXISTS (SELECT 1 FROM lease) \
@@ -100,13 +102,15 @@ const ARCHIVE: &str = "WITH lease AS (\
 
 /// Moves events behind the dead letter of their aggregate, byte for byte.
 const PARK: &str = "WITH moved AS (\
-         DELETE FROM {outbox_events} WHERE seq = ANY($1) RETURNING seq, {columns}, enqueued_at\
+         DELETE FROM {outbox_events} WHERE seq = ANY($1) AND event_id = ANY($2) \
+         RETURNING seq, {columns}, enqueued_at\
      ) INSERT INTO {outbox_dead_letters} (seq, {columns}, enqueued_at, state) \
      SELECT seq, {columns}, enqueued_at, 'parked' FROM moved";
 
 /// Moves events to the dead letters, byte for byte.
 const GIVE_UP: &str = "WITH moved AS (\
-         DELETE FROM {outbox_events} WHERE seq = ANY($1) RETURNING seq, {columns}, enqueued_at\
+         DELETE FROM {outbox_events} WHERE seq = ANY($1) AND event_id = ANY($5) \
+         RETURNING seq, {columns}, enqueued_at\
      ) INSERT INTO {outbox_dead_letters} \
          (seq, {columns}, enqueued_at, state, error_kind, reason, attempts) \
      SELECT seq, {columns}, enqueued_at, 'dead', given.error_kind, given.reason, given.attempts \
