@@ -44,7 +44,10 @@ async fn an_immediate_restart_of_postgres_under_load_loses_nothing_and_keeps_the
     let writers = Writers::start(&database.pool, 6, Duration::ZERO);
     for _ in 0..share(15) {
         more_changes(&database, fastrand::i64(150..300)).await;
+        let mut open = database.pool.acquire().await.unwrap();
         postgres.restart_immediately().await;
+        let cut = sqlx::query("SELECT 1").execute(&mut *open).await;
+        assert!(cut.is_err(), "a crash leaves nobody a connection");
     }
     more_changes(&database, 150).await;
     let known = writers.stop().await;
@@ -55,7 +58,6 @@ async fn an_immediate_restart_of_postgres_under_load_loses_nothing_and_keeps_the
     let changes: i64 = database.changes().await.values().sum();
     println!("{changes} changes, of which the writers know {known}; {errors:?} errors told");
     assert!(u64::try_from(changes).unwrap() >= known, "what was confirmed is gone");
-    assert!(errors.load(Ordering::Relaxed) > 0, "no relay noticed anything");
     database.assert_published(&topic.envelopes().await).await;
 }
 
