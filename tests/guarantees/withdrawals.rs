@@ -125,6 +125,14 @@ impl TwoTopics {
             assert_eq!(notes[key], (1..=self.written).collect::<Vec<_>>(), "{key}");
         }
     }
+
+    /// At the end: every note and every thing's change is on its topic, in order, and no event was given up on.
+    async fn assert_whole(self) {
+        self.assert_nobody_blamed().await;
+        self.assert_notes().await;
+        self.database.assert_published(&self.things.envelopes().await).await;
+        self.database.drop().await;
+    }
 }
 
 /// A user whose rights can be taken away, and how to be it.
@@ -156,10 +164,7 @@ async fn a_client_over_its_quota_is_slowed_down_and_loses_nothing() {
     relay.stop().await;
     println!("240 events within the quota took {limited:?}");
     assert!(limited > Duration::from_secs(3), "the broker held nothing back: {limited:?}");
-    two.assert_nobody_blamed().await;
-    two.assert_notes().await;
-    two.database.assert_published(&two.things.envelopes().await).await;
-    two.database.drop().await;
+    two.assert_whole().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,9 +204,7 @@ async fn a_right_that_is_taken_away_holds_back_the_events_of_its_topic_until_it_
         drained(&two.database).await;
     }
     relay.stop().await;
-    two.assert_notes().await;
-    two.database.assert_published(&two.things.envelopes().await).await;
-    two.database.drop().await;
+    two.assert_whole().await;
 }
 
 /// Records of both topics are on their way whenever it is taken away or given back.
@@ -222,8 +225,5 @@ async fn a_right_that_comes_and_goes_under_load_loses_nothing_and_keeps_the_orde
     writers.stop().await;
     drained(&two.database).await;
     relay.stop().await;
-    two.assert_nobody_blamed().await;
-    two.assert_notes().await;
-    two.database.assert_published(&two.things.envelopes().await).await;
-    two.database.drop().await;
+    two.assert_whole().await;
 }
